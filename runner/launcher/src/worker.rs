@@ -1,0 +1,150 @@
+//! The worker before it becomes the plugin's interpreter: the steps that it applies to itself.
+
+use std::convert::Infallible;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use nix::libc::rlim_t;
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Pid, execve, getppid, setsid};
+
+use crate::control::Step;
+use crate::policy::{LaunchPolicy, ResourceLimits};
+use crate::raw;
+use crate::start::{FIRST_OWN_FD, StartReport, StartWriter};
+
+/// Seconds between the signal `SIGXCPU` of a worker that has used up its CPU time, which names the cause
+/// of its end, and `SIGKILL` for one that ignores it.
+const CPU_GRACE_SECONDS: u64 = 2;
+
+/// Why a step could not be taken.
+pub(crate) struct StepError {
+    /// The step.
+    pub(crate) step: Step,
+    /// What, which and why, as a fragment.
+    pub(crate) error: String,
+}
+
+/// Takes every step in order and executes the program; comes back only with the step that failed.
+///
+/// The order is part of the contract. Steps to come have their place:
+/// namespaces and the new root before all of these (in the holder, before it forks: it is PID 1 of the pid
+/// namespace then), the change of user after `WorkingDirectory` (it clears the parent-death signal, so
+/// [`die_with_holder`] runs again after it), Landlock after `NoNewPrivileges`, and seccomp last before
+/// `Exec`, because it may forbid what the steps before it need.
+pub(crate) fn apply(policy: &LaunchPolicy, holder: Pid, start: &StartWriter) -> Result<Infallible, StepError> {
+    let mut report = StartReport::default();
+
+    at(Step::Session, own_session(holder))?;
+    report.enforced.extend(["session".to_owned(), "parent_death_signal".to_owned()]);
+
+    set_priority(policy, &mut report);
+
+    umask(Mode::from_bits_truncate(policy.umask));
+    report.enforced.push(format!("umask={:03o}", policy.umask));
+
+    let entered = std::env::set_current_dir(&policy.cwd);
+    at(Step::WorkingDirectory, entered.map_err(|error| format!("cannot enter `{}`: {error}", policy.cwd.display())))?;
+
+    report.enforced.extend(at(Step::ResourceLimits, set_limits(&policy.resources))?);
+
+    at(Step::NoNewPrivileges, prctl::set_no_new_privs())?;
+    if !at(Step::NoNewPrivileges, prctl::get_no_new_privs())? {
+        return Err(StepError {
+            step: Step::NoNewPrivileges,
+            error: "the kernel accepted the call and did not obey".into(),
+        });
+    }
+    report.enforced.push("no_new_privs".into());
+
+    at(Step::Descriptors, raw::close_on_exec_from(FIRST_OWN_FD))?;
+    report.enforced.push("descriptors".into());
+
+    let arguments = at(Step::Exec, policy.arguments())?;
+    let environment = at(Step::Exec, policy.environment())?;
+    at(Step::Exec, start.applied(&report))?;
+
+    // Last, so that a signal that is pending ends the worker as such and not a half-made one.
+    raw::default_signals();
+    at(Step::Signals, SigSet::empty().thread_set_mask())?;
+
+    let Err(errno) = execve(&arguments[0], &arguments, &environment);
+    Err(StepError { step: Step::Exec, error: exec_error(&policy.program, errno.into()) })
+}
+
+/// Own session and process group, so that a signal to the group reaches nobody else, and no terminal.
+fn own_session(holder: Pid) -> Result<(), String> {
+    setsid().map_err(|errno| format!("cannot make a session: {errno}"))?;
+    // The holder is not dumpable, which keeps the worker's hands off it; the copy in this process would
+    // only keep it from its own files in /proc.
+    prctl::set_dumpable(true).map_err(|errno| format!("cannot become dumpable: {errno}"))?;
+    die_with_holder(holder)
+}
+
+/// Ties this process to its holder. The check comes second: a holder that died before it is seen by it, one
+/// that dies after it sends the signal.
+fn die_with_holder(holder: Pid) -> Result<(), String> {
+    prctl::set_pdeathsig(Signal::SIGKILL).map_err(|errno| format!("cannot set the parent-death signal: {errno}"))?;
+    if getppid() == holder { Ok(()) } else { Err("the holder has died".into()) }
+}
+
+/// Best effort: without permission the worker is a worse neighbour, not an unsafe one.
+fn set_priority(policy: &LaunchPolicy, report: &mut StartReport) {
+    if let Some(score) = policy.oom_score_adj {
+        let file = Path::new("/proc/self/oom_score_adj");
+        let written = fs::write(file, score.to_string()).and_then(|()| fs::read_to_string(file));
+        report.note("oom_score_adj", score, written.map(|text| text.trim() == score.to_string()));
+    }
+    if let Some(nice) = policy.nice {
+        report.note("nice", nice, raw::set_niceness(nice).map(|()| true));
+    }
+}
+
+/// Sets each limit that the policy has, and says what the kernel answers when asked for it.
+fn set_limits(limits: &ResourceLimits) -> Result<Vec<String>, String> {
+    let table = [
+        ("core_bytes", Resource::RLIMIT_CORE, limits.core_bytes),
+        ("open_files", Resource::RLIMIT_NOFILE, limits.open_files),
+        ("file_bytes", Resource::RLIMIT_FSIZE, limits.file_bytes),
+        ("processes", Resource::RLIMIT_NPROC, limits.processes),
+        ("data_bytes", Resource::RLIMIT_DATA, limits.data_bytes),
+        ("locked_memory_bytes", Resource::RLIMIT_MEMLOCK, limits.locked_memory_bytes),
+        ("cpu_seconds", Resource::RLIMIT_CPU, limits.cpu_seconds),
+        ("address_space_bytes", Resource::RLIMIT_AS, limits.address_space_bytes),
+    ];
+    let mut enforced = Vec::new();
+    for (name, resource, wanted) in table {
+        let Some(wanted) = wanted else { continue };
+        let value = set_limit(resource, wanted).map_err(|errno| format!("cannot set `{name}` to {wanted}: {errno}"))?;
+        enforced.push(format!("{name}={value}"));
+    }
+    Ok(enforced)
+}
+
+fn set_limit(resource: Resource, wanted: u64) -> nix::Result<rlim_t> {
+    let (_, inherited) = getrlimit(resource)?;
+    let soft = wanted.min(inherited);
+    let grace = if resource == Resource::RLIMIT_CPU { CPU_GRACE_SECONDS } else { 0 };
+    setrlimit(resource, soft, soft.saturating_add(grace).min(inherited))?;
+    Ok(getrlimit(resource)?.0)
+}
+
+fn at<T, E: ToString>(step: Step, result: Result<T, E>) -> Result<T, StepError> {
+    result.map_err(|error| StepError { step, error: error.to_string() })
+}
+
+fn exec_error(program: &Path, error: io::Error) -> String {
+    // The kernel says `no such file` also for a script or binary whose own interpreter is missing.
+    let hint = match error.kind() {
+        io::ErrorKind::NotFound if program.exists() => "; the file is there, so its interpreter or loader is missing",
+        io::ErrorKind::PermissionDenied => {
+            "; the file must be executable, on a file system that is not mounted `noexec`"
+        }
+        _ => "",
+    };
+    format!("cannot execute `{}`: {error}{hint}", program.display())
+}

@@ -1,0 +1,8 @@
+//! The launcher with real processes.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics, also in its helpers")]
+
+mod ends;
+mod isolation;
+mod orphans;
+mod start;
+mod support;
