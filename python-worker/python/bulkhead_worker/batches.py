@@ -1,0 +1,91 @@
+"""Table batches: dictionaries whose rows are built when somebody looks at them."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from bulkhead_worker._native import Payload
+
+    _Dict = dict[str, Any]
+else:
+    _Dict = dict
+
+ROWS = "rows"
+
+
+class TableBatch(_Dict):
+    """Rows of one table: the keys are `table_name` and `rows`."""
+
+    __slots__ = ("_payload",)
+
+    _payload: Payload | None
+
+    def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
+        """Be copied and pickled as a plain dictionary."""
+        return dict, (dict(self),)
+
+    # A dictionary with these keys compares like any other, so it has no hash either.
+    __hash__ = None
+
+
+class _LazyTableBatch(TableBatch):
+    """A batch that holds a placeholder until its rows are asked for; then it becomes a `TableBatch`.
+
+    `dict(batch)`, `{**batch}` and `json.dumps` read a dictionary's memory directly unless its class
+    replaces `__iter__` or `items`, so everything that hands out values is replaced here.
+    """
+
+    __slots__ = ()
+
+    def __getitem__(self, key: str) -> Any:
+        if key == ROWS:
+            _load(self)
+        # Not `super()`: the class may have changed.
+        return dict.__getitem__(self, key)
+
+    def __iter__(self) -> Iterator[str]:
+        return dict.__iter__(self)
+
+
+def _load(batch: TableBatch) -> None:
+    payload = batch._payload
+    if payload is None:
+        return
+    rows = payload.rows()
+    # While rows are built a signal handler may have asked for them too.
+    if batch._payload is not None:
+        dict.__setitem__(batch, ROWS, rows)
+        batch._payload = None
+        batch.__class__ = TableBatch
+
+
+def _loading(name: str) -> Callable[..., Any]:
+    method = getattr(dict, name)
+
+    def loaded(self: TableBatch, *args: Any, **options: Any) -> Any:
+        _load(self)
+        return method(self, *args, **options)
+
+    loaded.__name__ = name
+    return loaded
+
+
+_LOADING_METHODS = (
+    *("__delitem__", "__eq__", "__ior__", "__ne__", "__or__", "__repr__", "__ror__", "__setitem__"),
+    *("clear", "copy", "get", "items", "pop", "popitem", "setdefault", "update", "values"),
+)
+
+for _name in _LOADING_METHODS:
+    setattr(_LazyTableBatch, _name, _loading(_name))
+
+_LazyTableBatch.__name__ = _LazyTableBatch.__qualname__ = TableBatch.__name__
+
+
+def table_batch(table_name: str, payload: Payload) -> TableBatch:
+    """Make a batch whose rows have not been decoded."""
+    batch = _LazyTableBatch(table_name=table_name, rows=None)
+    batch._payload = payload
+    return batch

@@ -1,0 +1,20 @@
+"""What the interpreter is started with: finds the package beside itself and runs the worker."""
+
+import os.path
+import sys
+
+
+def _run() -> int:
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    # First, so that nothing in the environment takes the package's place; last afterwards, so that
+    # the package takes nothing's place for the plugin.
+    sys.path.insert(0, root)
+    from bulkhead_worker.main import main
+
+    sys.path.remove(root)
+    sys.path.append(root)
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(_run())

@@ -1,0 +1,110 @@
+//! What is known of one call while anything may still refer to it.
+
+use std::pin::pin;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+
+/// Why a call was stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cancellation {
+    /// Why, as the plugin's author reads it.
+    pub reason: String,
+    /// Kind of the failure to report, a `FailureKind`.
+    pub kind: i32,
+}
+
+/// One call of the plugin. The API object that came with the call keeps it alive.
+#[derive(Debug)]
+pub struct Invocation {
+    id: u64,
+    cancellation: OnceLock<Cancellation>,
+    cancelled: Notify,
+    delivered: AtomicBool,
+    ended: AtomicBool,
+    buffered_bytes: AtomicU64,
+}
+
+impl Invocation {
+    /// A call that has not begun.
+    #[must_use]
+    pub fn new(id: u64) -> Self {
+        Self {
+            id,
+            cancellation: OnceLock::new(),
+            cancelled: Notify::new(),
+            delivered: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            buffered_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// The id that the runner gave it.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Stops the call. The first reason stays.
+    pub fn cancel(&self, cancellation: Cancellation) {
+        if self.cancellation.set(cancellation).is_ok() {
+            self.cancelled.notify_waiters();
+        }
+    }
+
+    /// Why it was stopped, if it was.
+    #[must_use]
+    pub fn cancellation(&self) -> Option<&Cancellation> {
+        self.cancellation.get()
+    }
+
+    /// Resolves when the call is stopped.
+    pub async fn until_cancelled(&self) {
+        let mut notified = pin!(self.cancelled.notified());
+        // Registered before the look at the state, so that a cancel in between is not missed.
+        notified.as_mut().enable();
+        if self.cancellation.get().is_none() {
+            notified.await;
+        }
+    }
+
+    /// Whether the plugin has been told of the cancellation; the first caller gets `false`.
+    pub fn deliver_cancellation(&self) -> bool {
+        self.delivered.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether a signal is still needed for the plugin to learn of its cancellation.
+    #[must_use]
+    pub fn awaits_signal(&self) -> bool {
+        self.cancellation.get().is_some() && !self.delivered.load(Ordering::Acquire)
+    }
+
+    /// Counts bytes of buffered writes against `max`; the error is the total asked for.
+    ///
+    /// # Errors
+    /// The total that would have been buffered, when it is above `max`.
+    pub fn reserve_write(&self, bytes: u64, max: u64) -> Result<(), u64> {
+        // What a thread writes after the end belongs to no commit, so it does not add up.
+        if self.ended.load(Ordering::Acquire) {
+            return if bytes <= max { Ok(()) } else { Err(bytes) };
+        }
+        let total = self.buffered_bytes.fetch_add(bytes, Ordering::AcqRel).saturating_add(bytes);
+        if total <= max {
+            return Ok(());
+        }
+        self.buffered_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        Err(total)
+    }
+
+    /// Whether the call returned.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// The call returned.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+}

@@ -1,0 +1,48 @@
+//! Bulkhead's worker: the extension module `bulkhead_worker._native`, and the files of the Python package
+//! around it.
+//!
+//! Two threads share the work. The plugin runs on Python's main thread; the session with the runner
+//! runs on a native thread that never needs the GIL ([`outbox`] and the inbox lie between them).
+//!
+//! The runner links this crate for [`package`] alone. Whatever uses Python is private to the extension,
+//! so that the linker leaves it out of the runner.
+
+pub mod capture;
+pub mod gather;
+pub mod invocation;
+pub mod limits;
+pub mod outbox;
+pub mod package;
+pub mod split;
+
+mod api;
+mod argument;
+mod cache;
+mod call;
+mod clock;
+mod errors;
+mod exit;
+mod handshake;
+mod inbox;
+mod life;
+mod question;
+mod rows;
+mod session;
+mod shared;
+mod thread;
+mod transport;
+
+/// The extension module.
+#[pyo3::pymodule]
+mod _native {
+    #[pymodule_export]
+    use super::api::PluginApi;
+    #[pymodule_export]
+    use super::cache::PyCache;
+    #[pymodule_export]
+    use super::call::{Call, Payload};
+    #[pymodule_export]
+    use super::errors::{Cancelled, LimitExceeded, QueryError};
+    #[pymodule_export]
+    use super::session::{Session, Trigger, connect};
+}

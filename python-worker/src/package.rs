@@ -1,0 +1,40 @@
+//! The files of the Python package, for the runner to lay out beside the extension.
+
+/// Name of the package, and of its directory.
+pub const NAME: &str = "bulkhead_worker";
+
+/// File name under which the extension belongs into the package's directory.
+pub const EXTENSION_FILE: &str = "_native.abi3.so";
+
+/// File in the package's directory that the interpreter is started with.
+pub const BOOTSTRAP_FILE: &str = "bootstrap.py";
+
+/// File descriptor on which the worker finds its end of the socketpair.
+pub const SESSION_FD: i32 = 3;
+
+macro_rules! files {
+    ($($name:literal),+ $(,)?) => {
+        &[$(($name, include_str!(concat!("../python/bulkhead_worker/", $name)))),+]
+    };
+}
+
+/// Every file of the package but the extension: path inside the package's directory, and content.
+pub const FILES: &[(&str, &str)] = files![
+    "__init__.py",
+    "_native.pyi",
+    "batches.py",
+    "bootstrap.py",
+    "capture.py",
+    "directory.py",
+    "entry.py",
+    "failure.py",
+    "handlers.py",
+    "line_builder.py",
+    "log_handler.py",
+    "logs.py",
+    "main.py",
+    "plugin.py",
+    "py.typed",
+    "response.py",
+    "single.py",
+];
