@@ -1,0 +1,75 @@
+//! What happens beside the write path: snapshots when they are due, and the removal of what nobody needs.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::TryStreamExt;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+
+use super::{data_prefix, save};
+use crate::shared::Shared;
+
+/// Waits for work and does it, until it is aborted.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    // After a failure the next attempt waits for a quarter of the usual bytes, so that a broken store is not asked at every commit.
+    let mut next_attempt_at = shared.snapshot_bytes;
+    loop {
+        shared.upkeep.notified().await;
+        let unsaved = shared.unsaved_bytes.load(Ordering::Relaxed);
+        if unsaved >= next_attempt_at {
+            next_attempt_at = match save(&shared).await {
+                Ok(()) => shared.snapshot_bytes,
+                Err(error) => {
+                    tracing::warn!(%error, "a snapshot failed; the rows stay in memory and in the WAL");
+                    unsaved + (shared.snapshot_bytes / 4).max(1)
+                }
+            };
+        }
+        remove_segments(&shared);
+        remove_garbage(&shared).await;
+    }
+}
+
+/// Removes the WAL segments that a snapshot covers and nobody needs to read.
+pub(super) fn remove_segments(shared: &Shared) {
+    let floor = shared.covered.load(Ordering::Relaxed).min(shared.released.load(Ordering::Relaxed));
+    let removed = shared.segments.lock().remove_up_to(floor);
+    for path in removed {
+        if let Err(error) = std::fs::remove_file(&path) {
+            tracing::warn!(segment = %path.display(), %error, "cannot remove a WAL segment that is not needed any more");
+        }
+    }
+}
+
+/// Removes the files of deleted databases. What fails here is found again at the next start.
+async fn remove_garbage(shared: &Shared) {
+    let garbage = std::mem::take(&mut *shared.garbage.lock());
+    for path in garbage {
+        let Ok(location) = Path::parse(&path) else {
+            continue;
+        };
+        if let Err(error) = shared.store.delete(&location).await {
+            tracing::warn!(path, %error, "cannot remove a file of a deleted database");
+        }
+    }
+}
+
+/// Removes the Parquet files that the state does not know: those of a snapshot that did not get to its manifest, and of databases
+/// that were deleted just before the end. Called at start, before there are new ones.
+pub(crate) async fn clean_orphans(shared: &Shared) -> Result<(), object_store::Error> {
+    let known: HashSet<String> = {
+        let state = shared.state.read();
+        let tables = state.databases.values().flat_map(|database| database.tables.values());
+        tables.flat_map(|table| table.files().iter().map(|file| file.path.clone())).collect()
+    };
+    let objects: Vec<_> = shared.store.list(Some(&data_prefix(&shared.prefix))).try_collect().await?;
+    for object in objects {
+        if !known.contains(object.location.as_ref()) {
+            tracing::info!(path = %object.location, "removing a file that no snapshot names");
+            shared.store.delete(&object.location).await?;
+        }
+    }
+    Ok(())
+}
