@@ -1,0 +1,169 @@
+//! Between the wire's triggers and ours.
+
+use std::time::Duration;
+
+use bulkhead_proto::runner::v1 as wire;
+use bulkhead_proto::runner::v1::trigger_spec::Kind;
+use tonic::Status;
+
+use crate::catalog::CatalogError;
+use crate::dispatch::{EngineError, TriggerInfo, TriggerState};
+use crate::plugin_files::PluginFileError;
+use crate::trigger::{ErrorBehavior, PluginLocation, TriggerDefinition, TriggerId, TriggerSpec};
+
+/// `databases/{database}/triggers/{trigger}` taken apart.
+pub(super) fn trigger_id(name: &str) -> Result<TriggerId, Status> {
+    let bad = || {
+        Status::invalid_argument(format!(
+            "trigger name `{name}` is not of the form `databases/DATABASE/triggers/TRIGGER`"
+        ))
+    };
+    let (database, trigger) =
+        name.strip_prefix("databases/").and_then(|rest| rest.split_once("/triggers/")).ok_or_else(bad)?;
+    if database.is_empty() || trigger.is_empty() {
+        return Err(bad());
+    }
+    Ok(TriggerId::new(database, trigger))
+}
+
+pub(super) fn trigger_name(id: &TriggerId) -> String {
+    format!("databases/{}/triggers/{}", id.database, id.name)
+}
+
+/// The definition that a host sent. `plugin` is where its code was put.
+pub(super) fn definition(trigger: &wire::Trigger, plugin: PluginLocation) -> Result<TriggerDefinition, Status> {
+    let policy = trigger.error_policy.unwrap_or_default();
+    let error_behavior = match policy.action() {
+        wire::ErrorAction::Unspecified | wire::ErrorAction::Log => ErrorBehavior::Log,
+        wire::ErrorAction::Retry => ErrorBehavior::Retry,
+        wire::ErrorAction::Disable => ErrorBehavior::Disable,
+    };
+    let timeout = trigger.timeout.map(|timeout| duration(&timeout, "timeout")).transpose()?;
+    Ok(TriggerDefinition {
+        id: trigger_id(&trigger.name)?,
+        plugin,
+        spec: spec(trigger.spec.as_ref())?,
+        arguments: (!trigger.arguments.is_empty()).then(|| trigger.arguments.clone()),
+        run_async: trigger.allow_concurrent,
+        error_behavior,
+        attempts_max: (policy.attempts_max > 0).then_some(policy.attempts_max),
+        timeout_ms: timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+        disabled: trigger.disabled,
+        disabled_reason: None,
+    })
+}
+
+/// All forms go through the text form, so that the same rules hold for every client.
+fn spec(spec: Option<&wire::TriggerSpec>) -> Result<TriggerSpec, Status> {
+    let kind =
+        spec.and_then(|spec| spec.kind.as_ref()).ok_or_else(|| Status::invalid_argument("trigger has no spec"))?;
+    let text = match kind {
+        Kind::Wal(wire::WalTrigger { table: None }) => "all_tables".to_owned(),
+        Kind::Wal(wire::WalTrigger { table: Some(table) }) => format!("table:{table}"),
+        Kind::Cron(cron) => format!("cron:{}", cron.expression),
+        Kind::Request(request) => format!("request:{}", request.path),
+        Kind::Every(every) => {
+            let period = duration(&every.period.unwrap_or_default(), "period")?;
+            format!("every:{}ns", period.as_nanos())
+        }
+    };
+    text.parse().map_err(|error: crate::trigger::SpecError| Status::invalid_argument(error.to_string()))
+}
+
+fn duration(value: &prost_types::Duration, what: &str) -> Result<Duration, Status> {
+    Duration::try_from(*value).map_err(|_| Status::invalid_argument(format!("{what} is negative")))
+}
+
+pub(super) fn trigger(info: &TriggerInfo) -> wire::Trigger {
+    let definition = &info.definition;
+    let kind = match &definition.spec {
+        TriggerSpec::Table(table) => Kind::Wal(wire::WalTrigger { table: Some(table.clone()) }),
+        TriggerSpec::AllTables => Kind::Wal(wire::WalTrigger { table: None }),
+        TriggerSpec::Cron(expression) => Kind::Cron(wire::CronTrigger { expression: expression.clone() }),
+        TriggerSpec::Every(period) => {
+            Kind::Every(wire::EveryTrigger { period: prost_types::Duration::try_from(*period).ok() })
+        }
+        TriggerSpec::Request(path) => Kind::Request(wire::RequestTrigger { path: path.clone() }),
+    };
+    let action = match definition.error_behavior {
+        ErrorBehavior::Log => wire::ErrorAction::Log,
+        ErrorBehavior::Retry => wire::ErrorAction::Retry,
+        ErrorBehavior::Disable => wire::ErrorAction::Disable,
+    };
+    let state = match info.state {
+        TriggerState::Active => wire::TriggerState::Active,
+        TriggerState::Backoff => wire::TriggerState::Backoff,
+        TriggerState::Failed => wire::TriggerState::Failed,
+        TriggerState::Disabled => wire::TriggerState::Disabled,
+    };
+    wire::Trigger {
+        name: trigger_name(&definition.id),
+        source: Some(wire::PluginSource {
+            files: Default::default(),
+            entry_path: definition.plugin.filename().to_owned(),
+        }),
+        spec: Some(wire::TriggerSpec { kind: Some(kind) }),
+        arguments: definition.arguments.clone().unwrap_or_default(),
+        error_policy: Some(wire::ErrorPolicy {
+            action: action.into(),
+            attempts_max: definition.attempts_max.unwrap_or_default(),
+        }),
+        allow_concurrent: definition.run_async,
+        state: state.into(),
+        state_message: info.reason.clone().unwrap_or_default(),
+        disabled: definition.disabled,
+        timeout: definition
+            .timeout_ms
+            .and_then(|millis| prost_types::Duration::try_from(Duration::from_millis(millis)).ok()),
+    }
+}
+
+pub(super) fn status(error: &EngineError) -> Status {
+    let text = error.to_string();
+    match error {
+        EngineError::AlreadyExists | EngineError::PathTaken { .. } => Status::already_exists(text),
+        EngineError::NotFound(_) | EngineError::DatabaseNotFound(_) => Status::not_found(text),
+        EngineError::Plugin(PluginFileError::NotFound(_)) => Status::not_found(text),
+        EngineError::Plugin(PluginFileError::Unreadable { .. }) => Status::internal(text),
+        EngineError::Plugin(_) | EngineError::Name(_) => Status::invalid_argument(text),
+        EngineError::Running(_) => Status::failed_precondition(text),
+        EngineError::TooMany => Status::resource_exhausted(text),
+        EngineError::Catalog(CatalogError::Conflict) => Status::aborted(text),
+        EngineError::Catalog(_) => Status::internal(text),
+        EngineError::Stopping => Status::unavailable(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_taken_apart() {
+        assert_eq!(trigger_id("databases/db/triggers/a/b").unwrap(), TriggerId::new("db", "a/b"));
+        for name in ["", "db/t", "databases/db", "databases//triggers/t", "databases/db/triggers/"] {
+            assert!(trigger_id(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_trigger_survives_the_way_out_and_back() {
+        for text in ["all_tables", "table:cpu", "every:1500ms", "cron:0 * * * * *", "request:a/b"] {
+            let definition = TriggerDefinition {
+                id: TriggerId::new("db", "t"),
+                plugin: PluginLocation::PluginDir("p.py".into()),
+                spec: text.parse().unwrap(),
+                arguments: Some([("a".to_owned(), "1".to_owned())].into()),
+                run_async: true,
+                error_behavior: ErrorBehavior::Retry,
+                attempts_max: Some(3),
+                timeout_ms: Some(1500),
+                disabled: true,
+                disabled_reason: None,
+            };
+            let info = TriggerInfo { definition: definition.clone(), state: TriggerState::Disabled, reason: None };
+            let back = super::definition(&trigger(&info), definition.plugin.clone()).unwrap();
+            assert_eq!(back, definition);
+        }
+    }
+}

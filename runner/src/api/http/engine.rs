@@ -1,0 +1,81 @@
+//! Requests for request plugins.
+
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bulkhead_proto::types::v1::{FailureKind, HttpRequest, HttpResponse, KeyValue};
+
+use super::params::Params;
+use super::reply::{Refusal, error_json};
+use super::{HttpApi, body};
+use crate::dispatch::RequestEnd;
+
+/// `/api/v3/engine/<path>`.
+pub(super) async fn call(
+    State(api): State<HttpApi>,
+    Path(path): Path<String>,
+    method: Method,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let body = body::read(&headers, body, api.request_bytes_max).await?;
+    let query_parameters = Params::parse(query.as_deref()).0.into_iter().map(|(key, value)| KeyValue { key, value });
+    let request = HttpRequest {
+        method: method.as_str().to_owned(),
+        query_parameters: query_parameters.collect(),
+        headers: plugin_headers(&headers),
+        body,
+    };
+    Ok(match api.engine.call_path(&path, request).await {
+        RequestEnd::Response(response) => plugin_response(response),
+        RequestEnd::Failed { failure, text } => match failure.kind() {
+            FailureKind::Deadline => error_json(StatusCode::GATEWAY_TIMEOUT, &text),
+            FailureKind::Cancelled => error_json(StatusCode::SERVICE_UNAVAILABLE, &text),
+            _ => error_json(StatusCode::INTERNAL_SERVER_ERROR, &text),
+        },
+        RequestEnd::NotFound => error_json(StatusCode::NOT_FOUND, "not found"),
+        RequestEnd::Busy(text) => {
+            ([(header::RETRY_AFTER, "1")], error_json(StatusCode::SERVICE_UNAVAILABLE, &text)).into_response()
+        }
+    })
+}
+
+/// `/api/v3/engine/` without a path.
+pub(super) async fn call_root() -> Response {
+    error_json(StatusCode::NOT_FOUND, "not found")
+}
+
+/// The headers that a plugin sees. Credentials are for the server.
+fn plugin_headers(headers: &HeaderMap) -> Vec<KeyValue> {
+    let visible = headers.iter().filter(|(name, _)| **name != header::AUTHORIZATION);
+    visible
+        .map(|(name, value)| KeyValue {
+            key: name.as_str().to_owned(),
+            value: String::from_utf8_lossy(value.as_bytes()).into_owned(),
+        })
+        .collect()
+}
+
+fn plugin_response(response: HttpResponse) -> Response {
+    let status = u16::try_from(response.status_code).ok().and_then(|code| StatusCode::from_u16(code).ok());
+    let mut reply = Response::new(Body::from(response.body));
+    *reply.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for KeyValue { key, value } in response.headers {
+        match (HeaderName::try_from(key.as_str()), HeaderValue::try_from(value.as_str())) {
+            // The length of the body is the server's to say.
+            (Ok(name), _) if name == header::CONTENT_LENGTH || name == header::TRANSFER_ENCODING => {}
+            (Ok(name), Ok(value)) => {
+                reply.headers_mut().append(name, value);
+            }
+            _ => {
+                return error_json(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    &format!("the plugin returned the invalid header {key:?}: {value:?}"),
+                );
+            }
+        }
+    }
+    reply
+}

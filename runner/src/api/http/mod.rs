@@ -1,0 +1,92 @@
+//! InfluxDB 3's HTTP API: its paths, fields, texts and, where it answers right, its status codes.
+
+mod body;
+mod databases;
+mod engine;
+mod format;
+mod params;
+mod query;
+mod reply;
+mod triggers;
+mod write;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum::routing::{any, get, post};
+use axum::serve::ListenerExt;
+use tokio::net::TcpListener;
+use uuid::Uuid;
+
+use crate::dispatch::Engine;
+use crate::host::DataApi;
+
+use reply::json;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct HttpApi {
+    /// The triggers.
+    pub engine: Arc<Engine>,
+    /// The data, when the runner holds it itself.
+    pub data: Option<Arc<dyn DataApi>>,
+    /// Identity of this process, in `/ping`.
+    pub process_id: Uuid,
+    /// Largest request body, bytes.
+    pub request_bytes_max: usize,
+}
+
+/// Serves the API until `stop` resolves; requests that run are finished.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    api: HttpApi,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!("TCP_NODELAY: {error}");
+        }
+    });
+    axum::serve(listener, router(api)).with_graceful_shutdown(stop).await
+}
+
+fn router(api: HttpApi) -> Router {
+    let triggers = "/api/v3/configure/processing_engine_trigger";
+    Router::new()
+        .route("/health", get(|| async { "OK" }))
+        .route("/ping", get(ping))
+        .route("/api/v3/write_lp", post(write::v3))
+        .route("/api/v2/write", post(write::v2))
+        .route("/write", post(write::v1))
+        .route("/api/v3/query_sql", get(query::get).post(query::post))
+        .route("/api/v3/configure/database", get(databases::list).post(databases::create).delete(databases::delete))
+        .route(triggers, post(triggers::create).delete(triggers::delete))
+        .route(&format!("{triggers}/enable"), post(triggers::enable))
+        .route(&format!("{triggers}/disable"), post(triggers::disable))
+        .route("/api/v3/engine/", any(engine::call_root))
+        .route("/api/v3/engine/{*path}", any(engine::call))
+        .method_not_allowed_fallback(not_found)
+        .fallback(not_found)
+        .with_state(api)
+}
+
+async fn ping(axum::extract::State(api): axum::extract::State<HttpApi>) -> axum::response::Response {
+    let version = env!("CARGO_PKG_VERSION");
+    let body = serde_json::json!({
+        "product_name": "Bulkhead",
+        "version": version,
+        "revision": option_env!("BULKHEAD_REVISION").unwrap_or("unknown"),
+        "process_id": api.process_id.to_string(),
+    });
+    ([("x-influxdb-version", version), ("x-influxdb-build", "Bulkhead")], json(StatusCode::OK, &body)).into_response()
+}
+
+async fn not_found() -> (StatusCode, &'static str) {
+    (StatusCode::NOT_FOUND, "Not found")
+}

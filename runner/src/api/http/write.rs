@@ -1,0 +1,73 @@
+//! Line protocol in.
+
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+
+use super::params::Params;
+use super::reply::{Refusal, write_error};
+use super::{HttpApi, body};
+use crate::host::ClientWrite;
+
+/// `POST /api/v3/write_lp?db=&precision=&accept_partial=&no_sync=`.
+pub(super) async fn v3(
+    State(api): State<HttpApi>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let params = Params::parse(query.as_deref());
+    let options = Options {
+        database: params.require("db")?.to_owned(),
+        precision: params.get("precision").map(str::to_owned),
+        accept_partial: params.flag("accept_partial", true)?,
+        no_sync: params.flag("no_sync", false)?,
+    };
+    write(api, options, headers, body).await
+}
+
+/// `POST /api/v2/write?bucket=&precision=`, for clients of the older API.
+pub(super) async fn v2(
+    State(api): State<HttpApi>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let params = Params::parse(query.as_deref());
+    let database = params.require("bucket")?.to_owned();
+    let precision = params.get("precision").unwrap_or("ns").to_owned();
+    write(api, Options { database, precision: Some(precision), accept_partial: true, no_sync: false }, headers, body)
+        .await
+}
+
+/// `POST /write?db=&precision=`, for clients of the oldest API.
+pub(super) async fn v1(
+    State(api): State<HttpApi>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let params = Params::parse(query.as_deref());
+    let database = params.require("db")?.to_owned();
+    let precision = params.get("precision").unwrap_or("ns").to_owned();
+    write(api, Options { database, precision: Some(precision), accept_partial: true, no_sync: false }, headers, body)
+        .await
+}
+
+struct Options {
+    database: String,
+    precision: Option<String>,
+    accept_partial: bool,
+    no_sync: bool,
+}
+
+async fn write(api: HttpApi, options: Options, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
+    let data = super::databases::data(&api)?;
+    let line_protocol = body::read(&headers, body, api.request_bytes_max).await?;
+    let Options { database, precision, accept_partial, no_sync } = options;
+    match data.write_lp(ClientWrite { database, line_protocol, precision, accept_partial, no_sync }).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT.into_response()),
+        Err(error) => Ok(write_error(error)),
+    }
+}

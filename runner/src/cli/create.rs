@@ -1,0 +1,141 @@
+//! `bulkhead create`.
+
+use std::collections::BTreeMap;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
+
+use super::output::{CliError, say};
+use super::{DatabaseArgs, ServerArgs};
+use crate::trigger::TriggerSpec;
+
+/// `create`.
+#[derive(Debug, Args)]
+pub(super) struct CreateArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Create a database.
+    Database {
+        #[command(flatten)]
+        server: ServerArgs,
+        /// Its name.
+        name: String,
+    },
+    /// Create a trigger: a plugin with its cause to run.
+    Trigger(Box<TriggerArgs>),
+}
+
+/// `create trigger`.
+#[derive(Debug, Args)]
+#[command(after_help = SPECS)]
+struct TriggerArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
+    database: DatabaseArgs,
+    /// The plugin: a `.py` file or a directory with `__init__.py`, relative to the server's plugin directory.
+    #[arg(short, long, alias = "plugin-filename", value_name = "PATH")]
+    path: String,
+    /// What starts the trigger, see below.
+    #[arg(long, value_name = "SPEC")]
+    trigger_spec: TriggerSpec,
+    /// Arguments for the plugin, as `key=value,key=value`.
+    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = key_value)]
+    trigger_arguments: Vec<(String, String)>,
+    /// Register the trigger without running it.
+    #[arg(long)]
+    disabled: bool,
+    /// Let invocations overlap.
+    #[arg(long)]
+    run_asynchronous: bool,
+    /// What to do when an invocation fails.
+    #[arg(long, value_enum, default_value = "log", ignore_case = true)]
+    error_behavior: ErrorBehavior,
+    /// Longest run of one invocation, such as `30s`; the server's default otherwise.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    timeout: Option<String>,
+    /// Attempts in all with `--error-behavior retry`.
+    #[arg(long, value_name = "N")]
+    attempts_max: Option<u32>,
+    /// Name of the trigger.
+    trigger_name: String,
+}
+
+const SPECS: &str = "\
+Specs:
+  table:NAME       rows written to one table
+  all_tables       rows written to any table of the database
+  every:DURATION   a fixed period, such as every:10s or every:1h
+  cron:EXPRESSION  five fields, or six with seconds first, in UTC
+  request:PATH     HTTP requests to /api/v3/engine/PATH
+
+Example:
+  bulkhead create trigger --database weather --path mean.py --trigger-spec table:weather --trigger-arguments field=temp_avg mean";
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ErrorBehavior {
+    /// Log it and go on with the next event.
+    Log,
+    /// Try again, with growing waits, a bounded number of times.
+    Retry,
+    /// Stop the trigger.
+    Disable,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("`{text}` has no `=`; write it as key=value"))?;
+    if key.is_empty() {
+        return Err(format!("`{text}` has no key; write it as key=value"));
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn duration(text: &str) -> Result<String, String> {
+    humantime::parse_duration(text)
+        .map(|_| text.to_owned())
+        .map_err(|error| format!("{error}; write it as 500ms, 30s or 5m"))
+}
+
+/// Runs the command.
+pub(super) async fn run(args: CreateArgs) -> Result<(), CliError> {
+    match args.what {
+        What::Database { server, name } => {
+            let answer = server.client()?.post_json("/api/v3/configure/database", &json!({ "db": name })).await?;
+            answer.success("Failed to create database")?;
+            say(format!("Database \"{name}\" created successfully"));
+        }
+        What::Trigger(args) => trigger(*args).await?,
+    }
+    Ok(())
+}
+
+async fn trigger(args: TriggerArgs) -> Result<(), CliError> {
+    let arguments: BTreeMap<String, String> = args.trigger_arguments.into_iter().collect();
+    let behavior = match args.error_behavior {
+        ErrorBehavior::Log => "log",
+        ErrorBehavior::Retry => "retry",
+        ErrorBehavior::Disable => "disable",
+    };
+    let body = json!({
+        "db": args.database.database,
+        "plugin_filename": args.path,
+        "trigger_name": args.trigger_name,
+        "trigger_settings": {
+            "run_async": args.run_asynchronous,
+            "error_behavior": behavior,
+            "timeout": args.timeout,
+            "attempts_max": args.attempts_max,
+        },
+        "trigger_specification": args.trigger_spec.to_string(),
+        "trigger_arguments": (!arguments.is_empty()).then_some(arguments),
+        "disabled": args.disabled,
+    });
+    let answer = args.server.client()?.post_json("/api/v3/configure/processing_engine_trigger", &body).await?;
+    answer.success("Failed to create trigger")?;
+    say(format!("Trigger {} created successfully", args.trigger_name));
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! The command line. Names of commands, flags and environment variables are InfluxDB 3's where it has them.
+
+mod client;
+mod create;
+mod delete;
+mod demo;
+mod output;
+mod query;
+mod serve;
+mod show;
+mod switch;
+mod write;
+
+use std::process::ExitCode;
+
+use bulkhead_launcher::LAUNCH_ARGUMENT;
+use clap::{Args, Parser, Subcommand};
+
+use client::Client;
+use output::{CliError, complain};
+
+/// Runs Python plugins for database servers, each in a process of its own.
+#[derive(Debug, Parser)]
+#[command(name = "bulkhead", version, propagate_version = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  bulkhead demo                                      see it work on real data
+  bulkhead serve --plugin-dir ./plugins              run the server
+  bulkhead create database weather
+  bulkhead create trigger --database weather --path mean.py --trigger-spec table:weather mean
+  bulkhead write --database weather --file weather.lp
+  bulkhead query --database weather 'SELECT * FROM weather LIMIT 5'";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server: HTTP API, triggers and, unless another host is named, the embedded database.
+    Serve(Box<serve::ServeArgs>),
+    /// Show the main job on real data: writes, derived rows, a request, a crash that nobody else notices.
+    Demo(demo::DemoArgs),
+    /// Create a database or a trigger.
+    Create(create::CreateArgs),
+    /// Delete a database or a trigger.
+    Delete(delete::DeleteArgs),
+    /// Enable a trigger.
+    Enable(switch::SwitchArgs),
+    /// Disable a trigger; an invocation that runs is cancelled.
+    Disable(switch::SwitchArgs),
+    /// Show databases, triggers, workers or log lines.
+    Show(show::ShowArgs),
+    /// Write line protocol from a file, an argument or standard input.
+    Write(write::WriteArgs),
+    /// Run SQL.
+    Query(query::QueryArgs),
+}
+
+/// Where the server is.
+#[derive(Debug, Clone, Args)]
+struct ServerArgs {
+    /// URL of the server.
+    #[arg(
+        short = 'H',
+        long = "host",
+        env = "INFLUXDB3_HOST_URL",
+        default_value = "http://127.0.0.1:8181",
+        value_name = "URL"
+    )]
+    host: String,
+}
+
+/// Which database.
+#[derive(Debug, Clone, Args)]
+struct DatabaseArgs {
+    /// Name of the database.
+    #[arg(short, long, env = "INFLUXDB3_DATABASE_NAME", value_name = "NAME")]
+    database: String,
+}
+
+impl ServerArgs {
+    fn client(&self) -> Result<Client, CliError> {
+        Client::new(&self.host)
+    }
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == LAUNCH_ARGUMENT) {
+        return bulkhead_launcher::launcher_main();
+    }
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&CliError::new(format!("the runtime cannot be started: {error}")));
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Serve(args) => serve::run(*args).await,
+        Command::Demo(args) => demo::run(args).await,
+        Command::Create(args) => create::run(args).await,
+        Command::Delete(args) => delete::run(args).await,
+        Command::Enable(args) => switch::run(args, true).await,
+        Command::Disable(args) => switch::run(args, false).await,
+        Command::Show(args) => show::run(args).await,
+        Command::Write(args) => write::run(args).await,
+        Command::Query(args) => query::run(args).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

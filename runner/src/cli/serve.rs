@@ -1,0 +1,207 @@
+//! `bulkhead serve`.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::output::{CliError, note, say};
+use crate::config::{Config, HostKind, ObjectStoreKind};
+use crate::environment::PackageManager;
+use crate::host::grpc::Address;
+use crate::limits;
+use crate::server::{Server, StartError};
+
+/// `serve`.
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// Name of this node; its data lies in a directory of this name.
+    #[arg(long, env = "INFLUXDB3_NODE_IDENTIFIER_PREFIX", default_value = "node0", value_name = "NAME")]
+    node_id: String,
+    /// Where data is kept: `file` below the data directory, `memory` until the process ends.
+    #[arg(long, env = "INFLUXDB3_OBJECT_STORE", value_enum, default_value = "file")]
+    object_store: ObjectStore,
+    /// Directory for data, environments and workers' files.
+    #[arg(long, env = "INFLUXDB3_DB_DIR", default_value = "./bulkhead-data", value_name = "DIR")]
+    data_dir: PathBuf,
+    /// Directory with plugins.
+    #[arg(long, env = "INFLUXDB3_PLUGIN_DIR", value_name = "DIR")]
+    plugin_dir: Option<PathBuf>,
+    /// Address of the HTTP API; a loopback address until there is authentication.
+    #[arg(long, env = "INFLUXDB3_HTTP_BIND_ADDR", default_value = "127.0.0.1:8181", value_name = "ADDRESS")]
+    http_bind: SocketAddr,
+    /// Address of the gRPC API for hosts that delegate: `unix:PATH` or a loopback `HOST:PORT`.
+    #[arg(long, env = "BULKHEAD_GRPC_BIND", value_name = "ADDRESS", value_parser = grpc_bind)]
+    grpc_bind: Option<Address>,
+    /// The server that owns the data.
+    #[arg(long = "host", env = "BULKHEAD_HOST", value_enum, default_value = "embedded")]
+    host: HostName,
+    /// Where that server speaks `bulkhead.host.v1`, with `--host grpc`: `unix:PATH` or `HOST:PORT`.
+    #[arg(long, env = "BULKHEAD_HOST_ADDRESS", value_name = "ADDRESS", required_if_eq("host", "grpc"))]
+    host_address: Option<Address>,
+    /// Largest HTTP request body, bytes.
+    #[arg(long, env = "INFLUXDB3_MAX_HTTP_REQUEST_SIZE", default_value_t = limits::HTTP_REQUEST_BYTES_MAX, value_name = "BYTES")]
+    max_http_request_size: usize,
+    /// How long a commit gathers writes.
+    #[arg(long, env = "INFLUXDB3_WAL_FLUSH_INTERVAL", default_value = "10ms", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    wal_flush_interval: Duration,
+    /// WAL size after which tables are written to Parquet, bytes.
+    #[arg(long, env = "BULKHEAD_SNAPSHOT_BYTES", default_value_t = 64 << 20, value_name = "BYTES")]
+    snapshot_bytes: usize,
+    /// Python interpreter for the workers, 3.10 or newer; found on PATH otherwise.
+    #[arg(long, env = "BULKHEAD_PYTHON", value_name = "PATH")]
+    python: Option<OsString>,
+    /// Which tool makes virtual environments.
+    #[arg(long, env = "INFLUXDB3_PACKAGE_MANAGER", value_enum, default_value = "discover")]
+    package_manager: PackageManagerName,
+    /// Longest run of one invocation, unless its trigger says otherwise.
+    #[arg(long, env = "BULKHEAD_INVOCATION_TIMEOUT", default_value = "5m", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    invocation_timeout: Duration,
+    /// Time after which a worker without work is stopped.
+    #[arg(long, env = "BULKHEAD_WORKER_IDLE_TIMEOUT", default_value = "60s", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    worker_idle_timeout: Duration,
+    /// Private memory of one worker process, MiB.
+    #[arg(long, env = "BULKHEAD_WORKER_MEMORY_MIB", default_value_t = bulkhead_launcher::limits::DATA_BYTES >> 20, value_name = "MIB")]
+    worker_memory_mib: u64,
+    /// Invocations of one asynchronous trigger that run at a time, each in a worker of its own.
+    #[arg(long, env = "INFLUXDB3_ASYNC_TRIGGER_CONCURRENCY_LIMIT", default_value_t = limits::ASYNC_WORKERS_MAX, value_name = "N")]
+    async_trigger_concurrency_limit: usize,
+    /// Time for running invocations to end when the server stops.
+    #[arg(long, env = "INFLUXDB3_SHUTDOWN_TIMEOUT", default_value = "30s", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    shutdown_timeout: Duration,
+    /// What the server logs to standard error, such as `info` or `bulkhead=debug`.
+    #[arg(long, env = "LOG_FILTER", default_value = "info", value_name = "FILTER")]
+    log_filter: String,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ObjectStore {
+    File,
+    Memory,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum HostName {
+    /// This process keeps the data.
+    Embedded,
+    /// A server that speaks `bulkhead.host.v1`.
+    Grpc,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum PackageManagerName {
+    Discover,
+    Uv,
+    Pip,
+    Disabled,
+}
+
+/// The gRPC API has no authentication either.
+fn grpc_bind(text: &str) -> Result<Address, String> {
+    let address: Address = text.parse()?;
+    if let Address::Tcp(tcp) = &address {
+        let socket: SocketAddr = tcp.parse().map_err(|_| format!("`{tcp}` is not an IP address and a port"))?;
+        if !socket.ip().is_loopback() {
+            return Err("only loopback addresses and Unix sockets are allowed until there is authentication".to_owned());
+        }
+    }
+    Ok(address)
+}
+
+impl ServeArgs {
+    fn config(self) -> Config {
+        let mut config = Config::new(self.data_dir, self.http_bind);
+        config.node_id = self.node_id;
+        config.object_store = match self.object_store {
+            ObjectStore::File => ObjectStoreKind::File,
+            ObjectStore::Memory => ObjectStoreKind::Memory,
+        };
+        config.plugin_dir = self.plugin_dir;
+        config.grpc_bind = self.grpc_bind;
+        config.host = match (self.host, self.host_address) {
+            (HostName::Grpc, Some(address)) => HostKind::Grpc(address),
+            _ => HostKind::Embedded,
+        };
+        config.request_bytes_max = self.max_http_request_size;
+        config.wal_flush_interval = self.wal_flush_interval;
+        config.snapshot_bytes = self.snapshot_bytes;
+        config.python = self.python;
+        config.package_manager = match self.package_manager {
+            PackageManagerName::Discover => PackageManager::Discover,
+            PackageManagerName::Uv => PackageManager::Uv,
+            PackageManagerName::Pip => PackageManager::Pip,
+            PackageManagerName::Disabled => PackageManager::Disabled,
+        };
+        config.invocation_timeout = self.invocation_timeout;
+        config.worker_idle_timeout = self.worker_idle_timeout;
+        config.worker_resources.data_bytes = Some(self.worker_memory_mib << 20);
+        config.async_workers_max = self.async_trigger_concurrency_limit;
+        config.shutdown_timeout = self.shutdown_timeout;
+        config
+    }
+}
+
+impl From<StartError> for CliError {
+    fn from(error: StartError) -> Self {
+        Self { message: error.message, hint: error.hint }
+    }
+}
+
+/// Runs the command.
+pub(super) async fn run(args: ServeArgs) -> Result<(), CliError> {
+    log_to_stderr(&args.log_filter)?;
+    let config = args.config();
+    let has_plugin_dir = config.plugin_dir.is_some();
+    let mut signals = Signals::new()?;
+    let mut server = tokio::select! {
+        server = Server::start(config) => server?,
+        () = signals.next() => return Ok(()),
+    };
+    say(format!("bulkhead listens on http://{}", server.http_address()));
+    if !has_plugin_dir {
+        note("no plugin directory: start with `--plugin-dir DIR` to create triggers");
+    }
+    let failure = tokio::select! {
+        () = signals.next() => None,
+        failure = server.failed() => Some(failure),
+    };
+    note("stopping; a second signal hurries");
+    tokio::select! {
+        () = server.stop() => {}
+        // What is durable is durable, and the holders end the workers.
+        () = signals.next() => note("stopped without waiting"),
+    }
+    failure.map_or(Ok(()), |failure| Err(CliError::new(failure)))
+}
+
+pub(super) fn log_to_stderr(filter: &str) -> Result<(), CliError> {
+    let filter =
+        EnvFilter::try_new(filter).map_err(|error| CliError::new(format!("log filter `{filter}`: {error}")))?;
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_terminal).init();
+    Ok(())
+}
+
+/// The signals that ask a process to stop.
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> Result<Self, CliError> {
+        let listen = |kind| signal(kind).map_err(|error| CliError::new(format!("signals: {error}")));
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    pub(super) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What an operator decides about a runner.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bulkhead_launcher::ResourceLimits;
+
+use crate::environment::PackageManager;
+use crate::host::grpc::Address;
+
+/// Settings of a runner.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Name of this node; its data lies in a directory of this name.
+    pub node_id: String,
+    /// Where nodes keep their data.
+    pub data_dir: PathBuf,
+    /// Where catalog and tables are kept.
+    pub object_store: ObjectStoreKind,
+    /// Where plugins lie.
+    pub plugin_dir: Option<PathBuf>,
+    /// Address of the HTTP API.
+    pub http_bind: SocketAddr,
+    /// Address of the gRPC API, when it is served.
+    pub grpc_bind: Option<Address>,
+    /// The server that owns the data.
+    pub host: HostKind,
+    /// Largest HTTP request body, bytes.
+    pub request_bytes_max: usize,
+    /// How long a commit of the embedded host gathers writes.
+    pub wal_flush_interval: Duration,
+    /// WAL bytes of the embedded host after which a snapshot is taken.
+    pub snapshot_bytes: usize,
+    /// The interpreter for workers; found on `PATH` when absent.
+    pub python: Option<OsString>,
+    /// Which tool makes environments.
+    pub package_manager: PackageManager,
+    /// Longest run of one invocation by default.
+    pub invocation_timeout: Duration,
+    /// Time after which a worker without work is stopped.
+    pub worker_idle_timeout: Duration,
+    /// Workers of one asynchronous trigger.
+    pub async_workers_max: usize,
+    /// Resource limits of every worker process.
+    pub worker_resources: ResourceLimits,
+    /// Time for running invocations to end when the runner stops.
+    pub shutdown_timeout: Duration,
+}
+
+/// Where catalog and tables are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObjectStoreKind {
+    /// Below the data directory.
+    File,
+    /// In a temporary directory that goes with the process.
+    Memory,
+}
+
+/// The server that owns the data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostKind {
+    /// This process.
+    Embedded,
+    /// A server that speaks `bulkhead.host.v1`.
+    Grpc(Address),
+}
+
+impl Config {
+    /// Settings with the defaults of the command line for everything but the places.
+    #[must_use]
+    pub fn new(data_dir: PathBuf, http_bind: SocketAddr) -> Self {
+        use crate::limits;
+        Self {
+            node_id: "node0".to_owned(),
+            data_dir,
+            object_store: ObjectStoreKind::File,
+            plugin_dir: None,
+            http_bind,
+            grpc_bind: None,
+            host: HostKind::Embedded,
+            request_bytes_max: limits::HTTP_REQUEST_BYTES_MAX,
+            wal_flush_interval: Duration::from_millis(10),
+            snapshot_bytes: 64 << 20,
+            python: None,
+            package_manager: PackageManager::Discover,
+            invocation_timeout: limits::INVOCATION_TIMEOUT,
+            worker_idle_timeout: limits::WORKER_IDLE_TIMEOUT,
+            async_workers_max: limits::ASYNC_WORKERS_MAX,
+            worker_resources: ResourceLimits::default(),
+            shutdown_timeout: limits::SHUTDOWN_TIMEOUT,
+        }
+    }
+}

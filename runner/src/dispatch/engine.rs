@@ -1,0 +1,428 @@
+//! The registered triggers: making, changing, running and ending them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bulkhead_proto::types::v1::HttpRequest;
+use bulkhead_proto::worker::v1::EntryPoint;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::cursors::Cursors;
+use super::error::EngineError;
+use super::questions::HostQuestions;
+use super::requests::{self, RequestEnd};
+use super::runner::{TriggerRunner, Trouble};
+use super::status::{TriggerInfo, TriggerState};
+use super::{schedule, wal};
+use crate::catalog::Catalog;
+use crate::clock::SharedClock;
+use crate::host::{Host, WalFeed};
+use crate::limits;
+use crate::logs::{Level, LogStore};
+use crate::plugin_files::PluginFiles;
+use crate::supervisor::{Pool, Supervisor, WorkerSpec};
+use crate::trigger::{TriggerDefinition, TriggerId, TriggerKind};
+
+/// Time beyond the cancel grace for a cancelled trigger's task to end.
+const END_MARGIN: Duration = Duration::from_secs(10);
+
+/// What an engine is made of.
+pub struct EngineParts {
+    /// The registered triggers.
+    pub catalog: Arc<Catalog>,
+    /// The server that owns the data.
+    pub host: Arc<dyn Host>,
+    /// Runs the workers.
+    pub supervisor: Supervisor,
+    /// What plugins say.
+    pub logs: Arc<LogStore>,
+    /// Where plugins lie.
+    pub files: PluginFiles,
+    /// The time.
+    pub clock: SharedClock,
+    /// Settings of the operator.
+    pub settings: EngineSettings,
+}
+
+/// Settings of the operator for all triggers.
+#[derive(Debug, Clone)]
+pub struct EngineSettings {
+    /// Longest run of one invocation of a trigger that has no timeout of its own.
+    pub invocation_timeout: Duration,
+    /// Workers of one asynchronous trigger.
+    pub async_workers_max: usize,
+    /// Time for running invocations to end when the runner stops.
+    pub shutdown_timeout: Duration,
+}
+
+/// The registered triggers and the tasks that run them.
+pub struct Engine {
+    parts: EngineParts,
+    feed: Arc<dyn WalFeed>,
+    cursors: Arc<Cursors>,
+    /// Held while the set of running triggers changes, so that changes come one after another.
+    changing: tokio::sync::Mutex<()>,
+    running: RwLock<BTreeMap<TriggerId, Running>>,
+    routes: RwLock<HashMap<String, Arc<TriggerRunner>>>,
+    stopping: AtomicBool,
+}
+
+struct Running {
+    runner: Arc<TriggerRunner>,
+    task: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Engine {
+    /// Starts all enabled triggers of the catalog. One that cannot run is marked with the reason and stops nothing else.
+    pub async fn start(parts: EngineParts) -> Arc<Self> {
+        let feed = parts.host.feed();
+        let engine = Arc::new(Self {
+            cursors: Arc::new(Cursors::new(Arc::clone(&feed))),
+            feed,
+            changing: tokio::sync::Mutex::default(),
+            running: RwLock::default(),
+            routes: RwLock::default(),
+            stopping: AtomicBool::new(false),
+            parts,
+        });
+        for definition in engine.parts.catalog.list() {
+            if !definition.disabled {
+                engine.start_trigger(definition);
+            }
+        }
+        engine
+    }
+
+    /// The host.
+    #[must_use]
+    pub fn host(&self) -> &Arc<dyn Host> {
+        &self.parts.host
+    }
+
+    /// Where plugins lie.
+    #[must_use]
+    pub fn files(&self) -> &PluginFiles {
+        &self.parts.files
+    }
+
+    /// Registers a trigger and, unless it is disabled, starts it.
+    ///
+    /// # Errors
+    /// When the trigger cannot be registered; nothing has changed then.
+    pub async fn create(&self, definition: TriggerDefinition) -> Result<(), EngineError> {
+        let _changing = self.change_lock().await?;
+        definition.check_name()?;
+        if !self.parts.host.database_exists(&definition.id.database) {
+            return Err(EngineError::DatabaseNotFound(definition.id.database));
+        }
+        self.parts.files.resolve(&definition.plugin)?;
+        self.parts
+            .catalog
+            .change(|triggers| {
+                if triggers.contains_key(&definition.id) {
+                    return Err(EngineError::AlreadyExists);
+                }
+                if triggers.len() >= limits::TRIGGERS_MAX {
+                    return Err(EngineError::TooMany);
+                }
+                check_path(triggers, &definition)?;
+                triggers.insert(definition.id.clone(), definition.clone());
+                Ok(())
+            })
+            .await?;
+        if !definition.disabled {
+            self.start_trigger(definition);
+        }
+        Ok(())
+    }
+
+    /// Removes a trigger, also an enabled one when `force` is set. An invocation that still runs after `drain` is cancelled.
+    ///
+    /// # Errors
+    /// When it is unknown, or enabled and not forced.
+    pub async fn delete(&self, id: &TriggerId, force: bool, drain: Duration) -> Result<(), EngineError> {
+        let _changing = self.change_lock().await?;
+        self.check_database(id)?;
+        self.parts
+            .catalog
+            .change(|triggers| {
+                let definition = triggers.get(id).ok_or_else(|| EngineError::NotFound(id.name.clone()))?;
+                if !definition.disabled && !force {
+                    return Err(EngineError::Running(id.name.clone()));
+                }
+                triggers.remove(id);
+                Ok(())
+            })
+            .await?;
+        self.end_trigger(id, drain).await;
+        Ok(())
+    }
+
+    /// Enables or disables a trigger; repeating it changes nothing, except that a trigger which ended by itself is started again.
+    ///
+    /// # Errors
+    /// When it is unknown.
+    pub async fn set_enabled(&self, id: &TriggerId, enabled: bool) -> Result<(), EngineError> {
+        let _changing = self.change_lock().await?;
+        self.check_database(id)?;
+        let definition = self
+            .parts
+            .catalog
+            .change(|triggers| {
+                let definition = triggers.get_mut(id).ok_or_else(|| EngineError::NotFound(id.name.clone()))?;
+                if definition.disabled == enabled {
+                    definition.disabled = !enabled;
+                    definition.disabled_reason = None;
+                }
+                Ok::<_, EngineError>(definition.clone())
+            })
+            .await?;
+        let is_running = self
+            .running
+            .read()
+            .get(id)
+            .is_some_and(|running| !running.runner.stop.is_cancelled() && !running.has_ended());
+        if !enabled {
+            self.end_trigger(id, Duration::ZERO).await;
+        } else if !is_running {
+            self.end_trigger(id, Duration::ZERO).await;
+            self.start_trigger(definition);
+        }
+        Ok(())
+    }
+
+    /// Removes all triggers of a database that is being deleted.
+    ///
+    /// # Errors
+    /// When the catalog cannot be changed.
+    pub async fn drop_database(&self, database: &str) -> Result<(), EngineError> {
+        let _changing = self.change_lock().await?;
+        let ids = self
+            .parts
+            .catalog
+            .change(|triggers| {
+                let ids: Vec<TriggerId> = triggers.keys().filter(|id| id.database == database).cloned().collect();
+                triggers.retain(|id, _| id.database != database);
+                Ok::<_, EngineError>(ids)
+            })
+            .await?;
+        for id in ids {
+            self.end_trigger(&id, Duration::ZERO).await;
+        }
+        Ok(())
+    }
+
+    /// All triggers with their states, by database and name.
+    #[must_use]
+    pub fn list(&self) -> Vec<TriggerInfo> {
+        self.parts.catalog.list().into_iter().map(|definition| self.info(definition)).collect()
+    }
+
+    /// One trigger with its state.
+    #[must_use]
+    pub fn get(&self, id: &TriggerId) -> Option<TriggerInfo> {
+        self.parts.catalog.get(id).map(|definition| self.info(definition))
+    }
+
+    /// Answers a request on a path below `/api/v3/engine/`.
+    pub async fn call_path(&self, path: &str, request: HttpRequest) -> RequestEnd {
+        let runner = self.routes.read().get(path.trim_start_matches('/')).cloned();
+        self.call(runner, request).await
+    }
+
+    /// Calls a request trigger by its name.
+    pub async fn call_trigger(&self, id: &TriggerId, request: HttpRequest) -> RequestEnd {
+        let runner = self.running.read().get(id).map(|running| Arc::clone(&running.runner));
+        self.call(runner.filter(|runner| runner.definition.spec.kind() == TriggerKind::Request), request).await
+    }
+
+    async fn call(&self, runner: Option<Arc<TriggerRunner>>, request: HttpRequest) -> RequestEnd {
+        match runner {
+            Some(runner) => requests::call(runner, request, &self.parts.supervisor.tracker).await,
+            None => RequestEnd::NotFound,
+        }
+    }
+
+    /// Stops intake, lets running invocations end within the shutdown timeout, cancels the rest, and ends all workers.
+    pub async fn shutdown(&self) {
+        let _changing = self.changing.lock().await;
+        self.stopping.store(true, Ordering::SeqCst);
+        self.routes.write().clear();
+        let running: Vec<Running> = std::mem::take(&mut *self.running.write()).into_values().collect();
+        for trigger in &running {
+            trigger.runner.stop.cancel();
+            trigger.runner.pool.retire_idle();
+        }
+        let tracker = &self.parts.supervisor.tracker;
+        tracker.close();
+        let drained = async {
+            for trigger in &running {
+                trigger.ended().await;
+            }
+        };
+        if timeout(self.parts.settings.shutdown_timeout, drained).await.is_err() {
+            tracing::warn!(
+                "invocations still run after {:?}; they are cancelled",
+                self.parts.settings.shutdown_timeout
+            );
+        }
+        for trigger in &running {
+            trigger.runner.end();
+        }
+        drop(running);
+        if timeout(limits::CANCEL_GRACE + END_MARGIN, tracker.wait()).await.is_err() {
+            tracing::error!("{} worker tasks did not end", tracker.len());
+        }
+    }
+
+    async fn change_lock(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, EngineError> {
+        let guard = self.changing.lock().await;
+        if self.stopping.load(Ordering::SeqCst) {
+            return Err(EngineError::Stopping);
+        }
+        Ok(guard)
+    }
+
+    fn check_database(&self, id: &TriggerId) -> Result<(), EngineError> {
+        if self.parts.host.database_exists(&id.database) {
+            Ok(())
+        } else {
+            Err(EngineError::DatabaseNotFound(id.database.clone()))
+        }
+    }
+
+    fn info(&self, definition: TriggerDefinition) -> TriggerInfo {
+        if definition.disabled {
+            let reason = definition.disabled_reason.clone();
+            return TriggerInfo { definition, state: TriggerState::Disabled, reason };
+        }
+        let trouble = self.running.read().get(&definition.id).and_then(|running| running.runner.trouble.lock().clone());
+        let (state, reason) =
+            trouble.map_or((TriggerState::Active, None), |trouble| (trouble.state, Some(trouble.reason)));
+        TriggerInfo { definition, state, reason }
+    }
+
+    fn start_trigger(&self, definition: TriggerDefinition) {
+        let runner = Arc::new(self.runner(definition));
+        if let Err(error) = self.parts.files.resolve(&runner.definition.plugin) {
+            let reason = error.to_string();
+            runner.log.runner(Level::Error, None, format!("failed to start trigger: {reason}"));
+            *runner.trouble.lock() = Some(Trouble { state: TriggerState::Failed, reason });
+        }
+        let tracker = &self.parts.supervisor.tracker;
+        let task = match runner.definition.spec.schedule() {
+            Some(schedule) => Some(tracker.spawn(schedule::run(Arc::clone(&runner), schedule))),
+            None => match runner.definition.spec.request_path() {
+                Some(path) => {
+                    self.routes.write().insert(path.to_owned(), Arc::clone(&runner));
+                    None
+                }
+                None => {
+                    let start = self.cursors.join(&runner.id);
+                    Some(tracker.spawn(wal::run(Arc::clone(&runner), start)))
+                }
+            },
+        };
+        let id = runner.id.as_ref().clone();
+        self.running.write().insert(id, Running { runner, task: tokio::sync::Mutex::new(task) });
+    }
+
+    async fn end_trigger(&self, id: &TriggerId, drain: Duration) {
+        let Some(running) = self.running.write().remove(id) else { return };
+        if let Some(path) = running.runner.definition.spec.request_path() {
+            self.routes.write().remove(path);
+        }
+        running.runner.stop.cancel();
+        if !drain.is_zero() && timeout(drain, running.ended()).await.is_ok() {
+            running.runner.end();
+            return;
+        }
+        running.runner.end();
+        if timeout(limits::CANCEL_GRACE + END_MARGIN, running.ended()).await.is_err() {
+            tracing::error!("the task of trigger {id} did not end");
+        }
+    }
+
+    fn runner(&self, definition: TriggerDefinition) -> TriggerRunner {
+        let parts = &self.parts;
+        let id = Arc::new(definition.id.clone());
+        let log = parts.logs.writer(Arc::clone(&id));
+        let questions = Arc::new(HostQuestions {
+            host: Arc::clone(&parts.host),
+            trigger: Arc::clone(&id),
+            clock: Arc::clone(&parts.clock),
+            log: log.clone(),
+        });
+        let (files, plugin) = (parts.files.clone(), definition.plugin.clone());
+        let spec = WorkerSpec {
+            trigger: Arc::clone(&id),
+            plugin: Box::new(move || files.resolve(&plugin).map_err(|error| error.to_string())),
+            entry_point: match definition.spec.kind() {
+                TriggerKind::Wal => EntryPoint::Writes,
+                TriggerKind::Schedule => EntryPoint::ScheduledCall,
+                TriggerKind::Request => EntryPoint::Request,
+            },
+            arguments: definition.arguments.clone(),
+            plugin_dir: parts.files.plugin_dir().map(std::path::Path::to_owned),
+            log: log.clone(),
+            questions: Arc::clone(&questions) as _,
+            late_writes: questions,
+        };
+        let workers_max = if definition.run_async { parts.settings.async_workers_max.max(1) } else { 1 };
+        TriggerRunner {
+            id,
+            pool: Pool::new(parts.supervisor.clone(), spec, workers_max),
+            workers_max,
+            definition,
+            log,
+            host: Arc::clone(&parts.host),
+            feed: Arc::clone(&self.feed),
+            cursors: Arc::clone(&self.cursors),
+            catalog: Arc::clone(&parts.catalog),
+            clock: Arc::clone(&parts.clock),
+            default_timeout: parts.settings.invocation_timeout,
+            stop: CancellationToken::new(),
+            cancel: CancellationToken::new(),
+            requests: Arc::new(Semaphore::new(limits::REQUEST_QUEUE_MAX)),
+            trouble: Mutex::default(),
+        }
+    }
+}
+
+impl Running {
+    fn has_ended(&self) -> bool {
+        // Whoever holds the lock waits for the end, so it has not come yet.
+        self.task.try_lock().is_ok_and(|task| task.as_ref().is_some_and(JoinHandle::is_finished))
+    }
+
+    /// Waits for the trigger's task and for requests that run.
+    async fn ended(&self) {
+        let mut task = self.task.lock().await;
+        if let Some(running) = task.as_mut() {
+            if let Err(error) = running.await {
+                tracing::error!("the task of trigger {} failed: {error}", self.runner.id);
+            }
+            *task = None;
+        }
+        let places = u32::try_from(limits::REQUEST_QUEUE_MAX).unwrap_or(u32::MAX);
+        // All places are free when no request runs.
+        drop(self.runner.requests.acquire_many(places).await);
+    }
+}
+
+fn check_path(
+    triggers: &BTreeMap<TriggerId, TriggerDefinition>,
+    definition: &TriggerDefinition,
+) -> Result<(), EngineError> {
+    let Some(path) = definition.spec.request_path() else { return Ok(()) };
+    match triggers.values().find(|other| other.spec.request_path() == Some(path)) {
+        Some(other) => Err(EngineError::PathTaken { path: path.to_owned(), by: other.id.name.clone() }),
+        None => Ok(()),
+    }
+}

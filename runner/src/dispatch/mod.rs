@@ -1,0 +1,18 @@
+//! From events to effects: the registered triggers, each with the task that feeds it.
+
+mod cursors;
+mod effects;
+mod engine;
+mod error;
+mod questions;
+mod requests;
+mod runner;
+mod schedule;
+mod status;
+mod wal;
+
+pub use cursors::Cursors;
+pub use engine::{Engine, EngineParts, EngineSettings};
+pub use error::EngineError;
+pub use requests::RequestEnd;
+pub use status::{TriggerInfo, TriggerState};

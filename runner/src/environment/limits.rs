@@ -1,0 +1,36 @@
+//! Every bound of the environments.
+
+use std::time::Duration;
+
+/// Oldest minor version of Python 3 that the worker package supports.
+pub(super) const PYTHON_MINOR_MIN: u32 = 10;
+
+/// Newest minor version of Python 3 that is looked for by its own name (`python3.14`).
+pub(super) const PYTHON_MINOR_MAX: u32 = 14;
+
+/// Builds that run at a time. Each is mostly network and disk; more of them make all of them slower.
+pub(super) const PARALLEL_BUILDS_MAX: usize = 4;
+
+/// Time in which an interpreter has to say what it is. It takes 20 ms; a network file system that has to
+/// wake up takes seconds.
+pub(super) const QUERY_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Pause between two looks at a lock that another runner holds.
+pub(super) const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
+/// Time in which the output of a tool that has ended still may arrive. Only a daemon that it left keeps the
+/// pipes open longer, and that one is killed.
+pub(super) const OUTPUT_GRACE: Duration = Duration::from_secs(1);
+
+/// Bytes of each output stream of a tool that are kept, the last ones. A resolver's explanation of a
+/// conflict fits, a compiler's log does not.
+pub(super) const OUTPUT_TAIL_BYTES: usize = 8 << 10;
+
+/// Largest plugin file in which metadata is looked for, bytes.
+pub(super) const PLUGIN_FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// Largest requirements file, bytes.
+pub(super) const REQUIREMENTS_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Depth to which requirements files may include each other.
+pub(super) const INCLUDE_DEPTH_MAX: usize = 8;

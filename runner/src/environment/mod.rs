@@ -1,0 +1,73 @@
+//! Virtual environments: each plugin runs with the packages that it asks for and no others.
+//!
+//! - [`requirements_of`] reads what a plugin asks for (pure apart from reading its files);
+//! - an environment is named by the digest of interpreter and normalised requirements, so plugins with equal
+//!   needs share one;
+//! - [`EnvironmentStore::ensure`] gives the environment, building it if it is not there;
+//! - [`tool`](self) is the one place that runs external programs (the interpreter, uv, pip). A sandbox for
+//!   builds, locking of versions, progress and garbage collection have their places in `tool`, between
+//!   `requirements` and `digest`, in `builder`, and in `store`.
+//!
+//! On disk, below the store's root:
+//!
+//! ```text
+//! 3f29c81b7e50aa41/                   an environment, built in place
+//! 3f29c81b7e50aa41/bulkhead.json      written last: without it the directory is a leftover
+//! locks/3f29c81b7e50aa41              held while it is built
+//! ```
+
+mod builder;
+mod digest;
+mod error;
+mod inline_metadata;
+mod interpreter;
+mod limits;
+mod marker;
+mod output_tail;
+mod requirements;
+mod requirements_file;
+mod store;
+mod tool;
+mod tool_environment;
+mod version_specifier;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+pub use error::{EnvironmentError, RequirementsError};
+pub use interpreter::InterpreterError;
+pub use requirements::{Requirements, RequirementsSource, requirements_of};
+pub use store::EnvironmentStore;
+pub use tool::is_tool_process;
+
+/// A virtual environment that is complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Environment {
+    /// Digest of interpreter and requirements: 16 hexadecimal digits, also the directory's name.
+    pub id: String,
+    /// The directory.
+    pub path: PathBuf,
+    /// Its interpreter.
+    pub python: PathBuf,
+    /// Version of the interpreter, for instance `3.12.1`.
+    pub python_version: String,
+    /// What was installed, normalised and sorted, without credentials; empty for the plain environment.
+    pub requirements: Vec<String>,
+}
+
+/// Which tool makes environments and installs packages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PackageManager {
+    /// uv when it is on `PATH`, otherwise pip.
+    #[default]
+    Discover,
+    /// uv; an error where it is missing.
+    Uv,
+    /// The interpreter's own `venv` and `pip`.
+    Pip,
+    /// Nothing is ever installed: the plain environment is made with `venv`, and a plugin that asks for
+    /// packages does not start.
+    Disabled,
+}

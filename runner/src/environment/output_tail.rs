@@ -1,0 +1,47 @@
+//! The end of a stream, in bounded memory.
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::limits::OUTPUT_TAIL_BYTES;
+
+/// What is kept of a stream.
+#[derive(Default)]
+pub(super) struct Tail {
+    bytes: Vec<u8>,
+    is_cut: bool,
+}
+
+impl Tail {
+    /// Reads the stream to its end.
+    pub(super) async fn fill(&mut self, stream: Option<impl AsyncRead + Unpin>) {
+        let Some(mut stream) = stream else { return };
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+            self.push(&buffer[..count]);
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        // Cut rarely and not at every read, so that a flood costs linear time.
+        if self.bytes.len() > 2 * OUTPUT_TAIL_BYTES {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        let excess = self.bytes.len().saturating_sub(OUTPUT_TAIL_BYTES);
+        self.is_cut |= excess > 0;
+        self.bytes.drain(..excess);
+    }
+
+    /// The text; where the beginning is missing it starts with a whole line.
+    pub(super) fn text(mut self) -> String {
+        self.cut();
+        let text = String::from_utf8_lossy(&self.bytes);
+        match text.split_once('\n') {
+            Some((_, rest)) if self.is_cut => format!("[...]\n{rest}"),
+            _ => text.into_owned(),
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! The environments of a runner.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, OnceCell, Semaphore};
+use tokio::time::{Instant, sleep};
+
+use super::builder::Build;
+use super::digest::environment_id;
+use super::error::EnvironmentError;
+use super::interpreter::{Interpreter, Interpreters, find_program};
+use super::limits::{LOCK_PAUSE, PARALLEL_BUILDS_MAX};
+use super::marker::{self, Marker};
+use super::requirements::{Requirements, RequirementsSource};
+use super::tool_environment::without_credentials;
+use super::{Environment, PackageManager};
+
+/// Directory of the lock files, below the store's root.
+const LOCKS: &str = "locks";
+
+/// Gives environments, and builds those that are not there. Several stores, also of several runners, may
+/// share a root.
+#[derive(Debug)]
+pub struct EnvironmentStore {
+    root: PathBuf,
+    package_manager: PackageManager,
+    build_timeout: Duration,
+    interpreters: Interpreters,
+    search_path: OsString,
+    slots: SyncMutex<HashMap<String, Arc<Slot>>>,
+    builds: Semaphore,
+    leftovers_removed: OnceCell<()>,
+}
+
+/// One environment in the making. Who holds the lock builds; who waited for it looks at what came out.
+#[derive(Debug, Default)]
+struct Slot {
+    state: Mutex<SlotState>,
+    /// Failures so far, readable without the lock.
+    failures: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct SlotState {
+    ready: Option<Arc<Environment>>,
+    last_failure: Option<EnvironmentError>,
+}
+
+impl EnvironmentStore {
+    /// A store below `root`, which is made when it is needed. `python` is a path, a name on `PATH` or a
+    /// version such as `3.12`; without it `python3` and then the newest on `PATH` is taken. `build_timeout`
+    /// bounds all steps of one build together, and the wait for another runner's.
+    #[must_use]
+    pub fn new(
+        root: PathBuf,
+        python: Option<OsString>,
+        package_manager: PackageManager,
+        build_timeout: Duration,
+    ) -> Self {
+        let search_path = std::env::var_os("PATH").unwrap_or_default();
+        Self {
+            // Tools run in another directory and scripts hold the path, so it must not depend on ours.
+            root: std::path::absolute(&root).unwrap_or(root),
+            package_manager,
+            build_timeout,
+            interpreters: Interpreters::new(python, search_path.clone()),
+            search_path,
+            slots: SyncMutex::default(),
+            builds: Semaphore::new(PARALLEL_BUILDS_MAX),
+            leftovers_removed: OnceCell::new(),
+        }
+    }
+
+    /// The environment for `requirements`. Concurrent calls for the same one build it once, and share its
+    /// failure; a call after a failure tries again. Dropping the future stops the build.
+    ///
+    /// # Errors
+    /// No interpreter fits, packages are asked for and disabled, or the build failed, in its tool's words.
+    pub async fn ensure(&self, requirements: &Requirements) -> Result<Arc<Environment>, EnvironmentError> {
+        if self.package_manager == PackageManager::Disabled && !requirements.is_empty() {
+            let packages = requirements.packages().iter().filter(|line| !line.starts_with('-'));
+            return Err(EnvironmentError::PackagesDisabled {
+                packages: packages.map(|line| without_credentials(line)).collect(),
+            });
+        }
+        let interpreter = self.interpreters.find(requirements.requires_python()).await?;
+        let id = environment_id(&interpreter, requirements);
+        let slot = self.slot(&id);
+        let failures = || slot.failures.load(Ordering::Acquire);
+        let failures_before = failures();
+        let mut state = slot.state.lock().await;
+        if let Some(ready) = state.ready.take().filter(|ready| marker::is_complete(&ready.path)) {
+            state.ready = Some(Arc::clone(&ready));
+            return Ok(ready);
+        }
+        // Whoever built while this call waited has done so on behalf of it, too.
+        if let Some(failure) = state.last_failure.as_ref().filter(|_| failures() > failures_before) {
+            return Err(failure.clone());
+        }
+        match self.provide(&id, &interpreter, requirements).await {
+            Ok(environment) => {
+                let environment = Arc::new(environment);
+                state.ready = Some(Arc::clone(&environment));
+                state.last_failure = None;
+                Ok(environment)
+            }
+            Err(error) => {
+                state.last_failure = Some(error.clone());
+                slot.failures.fetch_add(1, Ordering::Release);
+                Err(error)
+            }
+        }
+    }
+
+    fn slot(&self, id: &str) -> Arc<Slot> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        // Plugins that are edited until their requirements work would leave a slot for each attempt.
+        slots.retain(|_, slot| {
+            Arc::strong_count(slot) > 1 || slot.state.try_lock().is_ok_and(|state| state.ready.is_some())
+        });
+        Arc::clone(slots.entry(id.to_owned()).or_default())
+    }
+
+    /// Takes the environment from the disk or builds it, under the lock that runners share.
+    async fn provide(
+        &self,
+        id: &str,
+        interpreter: &Interpreter,
+        requirements: &Requirements,
+    ) -> Result<Environment, EnvironmentError> {
+        let path = self.root.join(id);
+        let environment = Environment {
+            id: id.to_owned(),
+            python: marker::python(&path),
+            path: path.clone(),
+            python_version: interpreter.version.clone(),
+            requirements: requirements.packages().iter().map(|line| without_credentials(line)).collect(),
+        };
+        self.leftovers_removed.get_or_init(|| remove_leftovers(self.root.clone())).await;
+        if marker::is_complete(&path) {
+            return Ok(environment);
+        }
+        let deadline = Instant::now() + self.build_timeout;
+        let lock = self.lock(id, deadline).await?;
+        // Another runner may have finished it while this one waited.
+        if marker::is_complete(&path) {
+            return Ok(environment);
+        }
+        let _permit = self.builds.acquire().await;
+        let begin = Instant::now();
+        let origin = match requirements.source() {
+            RequirementsSource::Nothing => String::new(),
+            RequirementsSource::File(file) | RequirementsSource::Inline(file) => format!(" for `{}`", file.display()),
+        };
+        tracing::info!("building environment {id}{origin} with Python {}", interpreter.version);
+        remove(&path).await?;
+        let result = self.build(&environment, interpreter, requirements, &lock).await;
+        match &result {
+            Ok(()) => tracing::info!("environment {id} is ready after {:.1?}", begin.elapsed()),
+            // A failure changes nothing. Where even this fails, the missing marker says the same.
+            Err(_) => drop(remove(&path).await),
+        }
+        result.map(|()| environment)
+    }
+
+    async fn build(
+        &self,
+        environment: &Environment,
+        interpreter: &Interpreter,
+        requirements: &Requirements,
+        lock: &File,
+    ) -> Result<(), EnvironmentError> {
+        let uv = self.uv()?;
+        // The time spent waiting for a permit is not the build's.
+        let deadline = Instant::now() + self.build_timeout;
+        let path = &environment.path;
+        Build { path, interpreter, requirements, uv: uv.as_deref(), lock, limit: self.build_timeout, deadline }
+            .run()
+            .await?;
+        let marker = Marker {
+            python_version: interpreter.version.clone(),
+            base_executable: interpreter.base_executable.clone(),
+            requirements: environment.requirements.clone(),
+        };
+        let path = path.clone();
+        let complete = EnvironmentError::io("complete", path.clone());
+        blocking(move || marker::write(&path, &marker)).await.map_err(complete)
+    }
+
+    fn uv(&self) -> Result<Option<PathBuf>, EnvironmentError> {
+        let found = || find_program("uv".as_ref(), &self.search_path);
+        match self.package_manager {
+            PackageManager::Discover => Ok(found()),
+            PackageManager::Uv => found().map(Some).ok_or(EnvironmentError::NoUv),
+            PackageManager::Pip | PackageManager::Disabled => Ok(None),
+        }
+    }
+
+    /// Waits for the lock of an environment. The kernel has no event for it that a future could wait for.
+    async fn lock(&self, id: &str, deadline: Instant) -> Result<File, EnvironmentError> {
+        let path = self.root.join(LOCKS).join(id);
+        loop {
+            match try_lock(&path) {
+                Ok(Some(lock)) => return Ok(lock),
+                Ok(None) if Instant::now() >= deadline => {
+                    return Err(EnvironmentError::Locked { id: id.to_owned(), lock: path, limit: self.build_timeout });
+                }
+                Ok(None) => sleep(LOCK_PAUSE).await,
+                Err(error) => return Err(EnvironmentError::io("lock", path)(error)),
+            }
+        }
+    }
+}
+
+/// Locks the file at `path`, making it if need be; `None` while somebody else has it. Lock files stay: one
+/// that is removed while another runner has just opened it would be locked twice.
+fn try_lock(path: &Path) -> io::Result<Option<File>> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    // Readable, because a tool gets it as its standard input.
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Removes what interrupted builds have left, except where somebody is building.
+async fn remove_leftovers(root: PathBuf) {
+    let removed = blocking(move || {
+        let mut removed = Vec::new();
+        for entry in fs::read_dir(&root)?.flatten() {
+            let path = entry.path();
+            let is_environment = path.is_dir() && entry.file_name() != LOCKS;
+            if !is_environment || marker::is_complete(&path) {
+                continue;
+            }
+            let Some(_lock) = try_lock(&root.join(LOCKS).join(entry.file_name()))? else { continue };
+            if !marker::is_complete(&path) {
+                fs::remove_dir_all(&path)?;
+                removed.push(path);
+            }
+        }
+        Ok(removed)
+    });
+    match removed.await {
+        Ok(removed) => {
+            removed.iter().for_each(|path| tracing::info!("removed the unfinished environment `{}`", path.display()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => tracing::warn!("cannot remove unfinished environments: {error}"),
+    }
+}
+
+async fn remove(path: &Path) -> Result<(), EnvironmentError> {
+    match tokio::fs::remove_dir_all(path).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(EnvironmentError::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}

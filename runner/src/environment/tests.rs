@@ -1,0 +1,261 @@
+//! Builds with real tools, from wheels made on the spot. Nothing here needs a network.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::builder::Build;
+use super::error::EnvironmentError;
+use super::interpreter::{Interpreter, find_program};
+use super::requirements::{Requirements, requirements_of};
+use super::store::EnvironmentStore;
+use super::tool::{Output, Tool};
+use super::{Environment, PackageManager, marker};
+
+/// Writes the wheel `NAME-VERSION-py3-none-any.whl` with one module, as small as wheels get.
+const MAKE_WHEEL: &str = r#"
+import sys, zipfile
+directory, name, version = sys.argv[1:]
+info = f"{name}-{version}.dist-info"
+with zipfile.ZipFile(f"{directory}/{name}-{version}-py3-none-any.whl", "w") as wheel:
+    wheel.writestr(f"{name}.py", f"VERSION = '{version}'\n")
+    wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+    wheel.writestr(f"{info}/RECORD", f"{name}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+"#;
+
+/// A directory with the wheel `tinywheel` 1.5, plugins and a store.
+struct World {
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("wheels")).unwrap();
+        let world = Self { dir };
+        let wheels = world.path("wheels");
+        python(Path::new("python3"), &["-c", MAKE_WHEEL, wheels.to_str().unwrap(), "tinywheel", "1.5"]).await;
+        world
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn store(&self, package_manager: PackageManager) -> EnvironmentStore {
+        EnvironmentStore::new(self.path("environments"), None, package_manager, Duration::from_secs(120))
+    }
+
+    /// The requirements of a plugin that asks for these lines, to be found among the wheels only.
+    fn asks_for(&self, lines: &str) -> Requirements {
+        fs::write(self.path("plugin.py"), "").unwrap();
+        let text = format!("--no-index\n--find-links wheels\n{lines}\n");
+        fs::write(self.path("plugin.requirements.txt"), text).unwrap();
+        requirements_of(&self.path("plugin.py")).unwrap()
+    }
+
+    /// Names of the environments' directories.
+    fn on_disk(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.path("environments")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).filter(|name| name != "locks").collect()
+    }
+}
+
+async fn python(program: &Path, args: &[&str]) -> Output {
+    let search_path = std::env::var_os("PATH").unwrap();
+    let program = find_program(program.as_os_str(), &search_path).unwrap();
+    let mut tool = Tool::new(program, "/");
+    tool.args(args);
+    tool.run(Instant::now() + Duration::from_secs(60)).await.unwrap()
+}
+
+async fn version_of_tinywheel(environment: &Environment) -> String {
+    let output = python(&environment.python, &["-I", "-c", "import tinywheel; print(tinywheel.VERSION)"]).await;
+    output.stdout + &output.stderr
+}
+
+/// Both tools where both are there.
+fn tools() -> Vec<PackageManager> {
+    let uv = find_program("uv".as_ref(), &std::env::var_os("PATH").unwrap());
+    std::iter::once(PackageManager::Pip).chain(uv.map(|_| PackageManager::Uv)).collect()
+}
+
+#[tokio::test]
+async fn packages_are_installed_and_found_again() {
+    for tool in tools() {
+        let world = World::new().await;
+        let requirements = world.asks_for("TinyWheel>=1");
+        let built = world.store(tool).ensure(&requirements).await.unwrap();
+        assert_eq!(version_of_tinywheel(&built).await, "1.5\n", "{tool:?}");
+        assert_eq!(built.path, world.path("environments").join(&built.id));
+        assert!(!built.path.join("requirements.txt").exists(), "it may hold the password of an index");
+        let before = fs::metadata(built.path.join("bulkhead.json")).unwrap().modified().unwrap();
+        let again = world.store(tool).ensure(&requirements).await.unwrap();
+        assert_eq!(again, built);
+        assert_eq!(fs::metadata(built.path.join("bulkhead.json")).unwrap().modified().unwrap(), before);
+    }
+}
+
+#[tokio::test]
+async fn the_plain_environment_is_isolated_and_needs_no_package_manager() {
+    let world = World::new().await;
+    let environment = world.store(PackageManager::Disabled).ensure(&Requirements::default()).await.unwrap();
+    let script = "import sys; print(sys.prefix, sys.base_prefix != sys.prefix, sys.version.split()[0])";
+    let output = python(&environment.python, &["-I", "-c", script]).await;
+    assert_eq!(output.stdout, format!("{} True {}\n", environment.path.display(), environment.python_version));
+}
+
+#[tokio::test]
+async fn packages_are_refused_where_they_are_disabled() {
+    let world = World::new().await;
+    let store = world.store(PackageManager::Disabled);
+    let error = store.ensure(&Requirements::from_packages(&["numpy"]).unwrap()).await.unwrap_err();
+    assert!(error.to_string().contains("is disabled on this server and the plugin asks for `numpy`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_failure_tells_the_tools_words_changes_nothing_and_is_not_for_ever() {
+    for tool in tools() {
+        let world = World::new().await;
+        let store = world.store(tool);
+        let requirements = world.asks_for("tinywheel==9");
+        let error = store.ensure(&requirements).await.unwrap_err();
+        let EnvironmentError::Tool { what, exit, output, hint } = &error else { panic!("{error}") };
+        assert!(what.starts_with("installing packages with "), "{what}");
+        assert_eq!(exit, "exit status: 1");
+        assert!(output.contains("tinywheel==9"), "{tool:?}: {output}");
+        assert!(hint.is_some(), "{tool:?}: {output}");
+        assert_eq!(world.on_disk(), [""; 0]);
+
+        let wheels = world.path("wheels");
+        python(Path::new("python3"), &["-c", MAKE_WHEEL, wheels.to_str().unwrap(), "tinywheel", "9"]).await;
+        let built = store.ensure(&requirements).await.unwrap();
+        assert_eq!(version_of_tinywheel(&built).await, "9\n");
+    }
+}
+
+#[tokio::test]
+async fn concurrent_calls_share_one_build_or_one_failure() {
+    let world = World::new().await;
+    let store = world.store(PackageManager::Pip);
+    let requirements = world.asks_for("tinywheel");
+    let (a, b, c) = tokio::join!(store.ensure(&requirements), store.ensure(&requirements), store.ensure(&requirements));
+    let (a, b, c) = (a.unwrap(), b.unwrap(), c.unwrap());
+    assert!(Arc::ptr_eq(&a, &b) && Arc::ptr_eq(&b, &c));
+
+    let failing = world.asks_for("nothere");
+    let begin = Instant::now();
+    store.ensure(&failing).await.unwrap_err();
+    let one = begin.elapsed();
+    let begin = Instant::now();
+    let all =
+        tokio::join!(store.ensure(&failing), store.ensure(&failing), store.ensure(&failing), store.ensure(&failing));
+    assert_eq!(all.0, all.3);
+    assert!(begin.elapsed() < one * 3, "the failure was made more than once");
+}
+
+#[tokio::test]
+async fn two_runners_may_share_a_root() {
+    let world = World::new().await;
+    let (first, second) = (world.store(PackageManager::Pip), world.store(PackageManager::Pip));
+    let requirements = world.asks_for("tinywheel");
+    let (a, b) = tokio::join!(first.ensure(&requirements), second.ensure(&requirements));
+    assert_eq!(a.as_deref().unwrap(), b.as_deref().unwrap());
+    assert_eq!(version_of_tinywheel(&a.unwrap()).await, "1.5\n");
+    assert_eq!(world.on_disk().len(), 1);
+}
+
+#[tokio::test]
+async fn an_interrupted_build_is_repaired() {
+    let world = World::new().await;
+    let requirements = world.asks_for("tinywheel");
+    let built = world.store(PackageManager::Pip).ensure(&requirements).await.unwrap();
+    // As a runner leaves it that was killed: no marker, half of the files, and another one of no use.
+    fs::remove_file(built.path.join("bulkhead.json")).unwrap();
+    fs::remove_dir_all(built.path.join("lib")).unwrap();
+    fs::create_dir(world.path("environments/0123456789abcdef")).unwrap();
+
+    let repaired = world.store(PackageManager::Pip).ensure(&requirements).await.unwrap();
+    assert_eq!(version_of_tinywheel(&repaired).await, "1.5\n");
+    assert_eq!(world.on_disk(), std::slice::from_ref(&repaired.id));
+}
+
+#[tokio::test]
+async fn an_environment_that_vanishes_under_a_running_store_comes_back() {
+    let world = World::new().await;
+    let store = world.store(PackageManager::Pip);
+    let built = store.ensure(&Requirements::default()).await.unwrap();
+    fs::remove_dir_all(&built.path).unwrap();
+    assert_eq!(store.ensure(&Requirements::default()).await.unwrap(), built);
+    assert!(marker::is_complete(&built.path));
+}
+
+#[tokio::test]
+async fn a_cancelled_build_leaves_the_way_free() {
+    let world = World::new().await;
+    let store = world.store(PackageManager::Pip);
+    let requirements = world.asks_for("tinywheel");
+    let environments = world.path("environments");
+    let begun = async {
+        while !fs::read_dir(&environments).is_ok_and(|entries| entries.count() > 1) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! { result = store.ensure(&requirements) => panic!("{result:?}"), () = begun => {} }
+    let built = store.ensure(&requirements).await.unwrap();
+    assert_eq!(version_of_tinywheel(&built).await, "1.5\n");
+}
+
+#[tokio::test]
+async fn a_build_that_takes_too_long_is_killed() {
+    let world = World::new().await;
+    let store = EnvironmentStore::new(world.path("environments"), None, PackageManager::Pip, Duration::from_millis(1));
+    let error = store.ensure(&Requirements::default()).await.unwrap_err();
+    assert!(error.to_string().contains("was not done after 0.001 s, the limit for a build"), "{error}");
+    assert_eq!(world.on_disk(), [""; 0]);
+}
+
+#[tokio::test]
+async fn whoever_builds_too_long_elsewhere_is_named_by_the_lock() {
+    let world = World::new().await;
+    let store = world.store(PackageManager::Pip);
+    let built = store.ensure(&Requirements::default()).await.unwrap();
+    fs::remove_file(built.path.join("bulkhead.json")).unwrap();
+    let held = fs::File::open(world.path("environments/locks").join(&built.id)).unwrap();
+    held.lock().unwrap();
+    let impatient =
+        EnvironmentStore::new(world.path("environments"), None, PackageManager::Pip, Duration::from_millis(100));
+    let error = impatient.ensure(&Requirements::default()).await.unwrap_err();
+    assert!(matches!(error, EnvironmentError::Locked { .. }), "{error}");
+    drop(held);
+    store.ensure(&Requirements::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_interpreter_without_pip_gets_one_inside_the_environment() {
+    let world = World::new().await;
+    let requirements = world.asks_for("tinywheel");
+    let without_pip = world.path("python-without-pip");
+    fs::write(&without_pip, "#!/bin/sh\ncase \"$*\" in *'-m pip'*) exit 1;; esac\nexec python3 \"$@\"\n").unwrap();
+    fs::set_permissions(&without_pip, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let interpreter = Interpreter { version: "3".into(), base_executable: without_pip, platform: "linux".into() };
+    let lock = fs::File::create(world.path("lock")).unwrap();
+    let (path, limit) = (world.path("environment"), Duration::from_secs(120));
+    let deadline = Instant::now() + limit;
+    let build = Build {
+        path: &path,
+        interpreter: &interpreter,
+        requirements: &requirements,
+        uv: None,
+        lock: &lock,
+        limit,
+        deadline,
+    };
+    build.run().await.unwrap();
+    let output = python(&marker::python(&path), &["-I", "-c", "import pip, tinywheel; print(tinywheel.VERSION)"]).await;
+    assert_eq!(output.stdout, "1.5\n", "{}", output.stderr);
+}

@@ -1,0 +1,23 @@
+//! Bulkhead's runner: it executes Python plugins for database servers out of process.
+//!
+//! The way of an event, and with it the layers: `cli`/`api` → `dispatch` → `supervisor` → `session` → the wire. `trigger` is
+//! pure and known to all; `host` is the server that owns the data.
+
+pub mod api;
+pub mod catalog;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod dispatch;
+pub mod environment;
+pub mod host;
+pub mod limits;
+pub mod logs;
+pub mod plugin_files;
+pub mod server;
+pub mod session;
+pub mod supervisor;
+pub mod system_tables;
+pub mod trigger;
+
+pub use cli::main;

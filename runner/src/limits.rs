@@ -1,0 +1,104 @@
+//! Every limit of the runner, with its unit last in the name and the reason for the number.
+
+use std::time::Duration;
+
+/// Rows kept by `system.processing_engine_logs`, as many as InfluxDB 3 keeps.
+pub const LOG_ROWS_MAX: usize = 10_000;
+
+/// Longest log line, bytes. Long enough for a traceback, short enough that a full ring of
+/// [`LOG_ROWS_MAX`] such lines stays at 160 MB.
+pub const LOG_LINE_BYTES_MAX: u32 = 16 * 1024;
+
+/// Log lines that one trigger may produce per second once its burst is spent. A plugin that prints in a
+/// loop makes hundreds of thousands; nobody reads more than this.
+pub const LOG_LINES_PER_SECOND: u32 = 1_000;
+
+/// Log lines that one trigger may produce at once before [`LOG_LINES_PER_SECOND`] counts.
+pub const LOG_LINES_BURST: u32 = 5_000;
+
+/// Bytes of a dead worker's standard error that are kept for the report of its death.
+pub const STDERR_TAIL_BYTES: usize = 8 * 1024;
+
+/// Line protocol that one invocation may buffer, bytes.
+pub const WRITE_BUFFER_BYTES_MAX: u64 = 64 << 20;
+
+/// Largest response body of a request trigger, bytes.
+pub const RESPONSE_BYTES_MAX: u64 = 32 << 20;
+
+/// Largest HTTP request body by default, bytes, as in InfluxDB 3.
+pub const HTTP_REQUEST_BYTES_MAX: usize = 10 * 1024 * 1024;
+
+/// Requests that may wait for one request trigger; the next one is answered with 503.
+pub const REQUEST_QUEUE_MAX: usize = 256;
+
+/// Facts of one worker that may wait for the runner to look at them. Beyond it the worker is held back by
+/// HTTP/2 flow control.
+pub const SESSION_FACTS_QUEUED_MAX: usize = 64;
+
+/// Orders that may wait for one worker.
+pub const SESSION_ORDERS_QUEUED_MAX: usize = 16;
+
+/// Questions (queries, synchronous writes) of one worker that may be open at a time. A plugin asks one at a
+/// time per thread.
+pub const SESSION_STREAMS_MAX: u32 = 64;
+
+/// Largest header list that a worker may send, bytes.
+pub const SESSION_HEADER_BYTES_MAX: u32 = 16 * 1024;
+
+/// Time from the start of a worker process to its first words, including the imports of its interpreter.
+pub const WORKER_START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Time to load a plugin's code, including its own imports for a directory plugin.
+pub const PLUGIN_LOAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Longest run of one invocation by default. InfluxDB 3 has no limit; five minutes let a model be trained
+/// and still end a hang.
+pub const INVOCATION_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Time between the exception that cancels a plugin and the kill of its process.
+pub const CANCEL_GRACE: Duration = Duration::from_millis(500);
+
+/// Time for a worker without work to leave by itself.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Time after which a worker without work is stopped by default.
+pub const WORKER_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Workers that one asynchronous trigger may have by default.
+pub const ASYNC_WORKERS_MAX: usize = 8;
+
+/// Attempts in all of an event whose trigger has the error behavior `retry`, by default.
+pub const RETRY_ATTEMPTS_MAX: u32 = 5;
+
+/// Time for a running invocation to end when its trigger is disabled or deleted, or the runner stops,
+/// before it is cancelled.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Dead workers kept by `system.workers`.
+pub const ENDED_WORKERS_MAX: usize = 200;
+
+/// Time that one build of an environment may take.
+pub const ENVIRONMENT_BUILD_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// WAL batches of a delegating host that may wait in memory, bytes. Beyond it the stream is held back.
+pub const FEED_BYTES_MAX: usize = 128 << 20;
+
+/// WAL batches of the embedded host kept in memory for triggers that read a little behind, bytes. A trigger
+/// further behind reads from the WAL on disk.
+pub const RECENT_COMMITS_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of plugin files that a host may send along with one trigger.
+pub const PLUGIN_UPLOAD_BYTES_MAX: usize = 8 << 20;
+
+/// Rows of one query that are sent to a worker in one message at the most; with wide rows the
+/// size of a part is cut further by its bytes.
+pub const QUERY_PART_ROWS: usize = 64 * 1024;
+
+/// Bytes of a query result that a plugin may receive. Its rows become Python objects of many times the size.
+pub const QUERY_RESULT_BYTES_MAX: usize = 1 << 30;
+
+/// Triggers that one runner registers.
+pub const TRIGGERS_MAX: usize = 10_000;
+
+/// Longest name of a trigger, bytes.
+pub const TRIGGER_NAME_BYTES_MAX: usize = 255;

@@ -1,0 +1,263 @@
+//! What plugins say: the ring behind `system.processing_engine_logs`, and the runner's own log.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use crate::clock::SharedClock;
+use crate::limits;
+use crate::trigger::TriggerId;
+
+/// Severity, by InfluxDB 3's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Details.
+    Debug,
+    /// Normal.
+    Info,
+    /// Noteworthy.
+    Warn,
+    /// A failure.
+    Error,
+}
+
+impl Level {
+    /// The word in `log_level`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Debug => "DEBUG",
+            Self::Info => "INFO",
+            Self::Warn => "WARN",
+            Self::Error => "ERROR",
+        }
+    }
+}
+
+/// Where a line came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// `influxdb3_local.info` and its siblings.
+    Api,
+    /// Standard output: `print`, C code, subprocesses.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// Python's `logging`.
+    Logging,
+    /// The runner, about the trigger.
+    Runner,
+}
+
+impl Source {
+    /// The word in the column `source`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+            Self::Logging => "logging",
+            Self::Runner => "runner",
+        }
+    }
+}
+
+/// One line.
+#[derive(Debug, Clone)]
+pub struct LogRow {
+    /// When it was said.
+    pub time: DateTime<Utc>,
+    /// Which trigger said it.
+    pub trigger: Arc<TriggerId>,
+    /// Severity.
+    pub level: Level,
+    /// Origin.
+    pub source: Source,
+    /// The invocation during which it was said.
+    pub invocation: Option<Uuid>,
+    /// The text, at most [`limits::LOG_LINE_BYTES_MAX`] bytes.
+    pub text: String,
+}
+
+/// The last lines of all triggers.
+pub struct LogStore {
+    rows: Mutex<VecDeque<LogRow>>,
+    clock: SharedClock,
+}
+
+impl std::fmt::Debug for LogStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogStore").field("rows", &self.rows.lock().len()).finish()
+    }
+}
+
+impl LogStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new(clock: SharedClock) -> Self {
+        Self { rows: Mutex::new(VecDeque::new()), clock }
+    }
+
+    /// Keeps a line and repeats it in the runner's own log.
+    pub fn push(&self, mut row: LogRow) {
+        cut(&mut row.text, limits::LOG_LINE_BYTES_MAX as usize);
+        let (trigger, text) = (&row.trigger, &row.text);
+        match row.level {
+            Level::Debug => tracing::debug!(target: "bulkhead::plugin", %trigger, "{text}"),
+            Level::Info => tracing::info!(target: "bulkhead::plugin", %trigger, "{text}"),
+            Level::Warn => tracing::warn!(target: "bulkhead::plugin", %trigger, "{text}"),
+            Level::Error => tracing::error!(target: "bulkhead::plugin", %trigger, "{text}"),
+        }
+        let mut rows = self.rows.lock();
+        if rows.len() >= limits::LOG_ROWS_MAX {
+            rows.pop_front();
+        }
+        rows.push_back(row);
+    }
+
+    /// The lines of one database's triggers, or of all, oldest first.
+    #[must_use]
+    pub fn rows(&self, database: Option<&str>) -> Vec<LogRow> {
+        let rows = self.rows.lock();
+        rows.iter().filter(|row| database.is_none_or(|name| row.trigger.database == name)).cloned().collect()
+    }
+
+    /// A writer for one trigger, with a line budget of its own.
+    #[must_use]
+    pub fn writer(self: &Arc<Self>, trigger: Arc<TriggerId>) -> LogWriter {
+        let budget = LineBudget::new(self.clock.now());
+        LogWriter { store: Arc::clone(self), trigger, budget: Arc::new(Mutex::new(budget)) }
+    }
+}
+
+/// Cuts `text` to `bytes_max` at a character border and says how much is missing.
+fn cut(text: &mut String, bytes_max: usize) {
+    if text.len() <= bytes_max {
+        return;
+    }
+    let missing = text.len() - bytes_max;
+    let mut end = bytes_max;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text.push_str(&format!(" … [{missing} bytes cut]"));
+}
+
+/// Writes lines on behalf of one trigger.
+#[derive(Debug, Clone)]
+pub struct LogWriter {
+    store: Arc<LogStore>,
+    trigger: Arc<TriggerId>,
+    budget: Arc<Mutex<LineBudget>>,
+}
+
+impl LogWriter {
+    /// A line by the runner. It does not count against the plugin's budget.
+    pub fn runner(&self, level: Level, invocation: Option<Uuid>, text: impl Into<String>) {
+        let time = self.store.clock.now();
+        self.store.push(LogRow {
+            time,
+            trigger: Arc::clone(&self.trigger),
+            level,
+            source: Source::Runner,
+            invocation,
+            text: text.into(),
+        });
+    }
+
+    /// A line by the plugin or its process; dropped and counted when the budget is spent.
+    pub fn plugin(&self, level: Level, source: Source, invocation: Option<Uuid>, text: String) {
+        let now = self.store.clock.now();
+        let admission = self.budget.lock().admit(now);
+        match admission {
+            Admission::Dropped => return,
+            Admission::Admitted { dropped_before: 0 } => {}
+            Admission::Admitted { dropped_before } => self.runner(
+                Level::Warn,
+                invocation,
+                format!(
+                    "{dropped_before} log lines dropped: the limit `log_lines_per_second` is {}",
+                    limits::LOG_LINES_PER_SECOND
+                ),
+            ),
+        }
+        self.store.push(LogRow { time: now, trigger: Arc::clone(&self.trigger), level, source, invocation, text });
+    }
+
+    /// Reports lines that were dropped and that no later line has reported yet.
+    pub fn flush_dropped(&self, invocation: Option<Uuid>) {
+        let dropped = self.budget.lock().take_dropped();
+        if dropped > 0 {
+            let limit = limits::LOG_LINES_PER_SECOND;
+            self.runner(
+                Level::Warn,
+                invocation,
+                format!("{dropped} log lines dropped: the limit `log_lines_per_second` is {limit}"),
+            );
+        }
+    }
+}
+
+/// A token bucket: [`limits::LOG_LINES_BURST`] at once, [`limits::LOG_LINES_PER_SECOND`] after that.
+#[derive(Debug)]
+struct LineBudget {
+    tokens: f64,
+    refilled: DateTime<Utc>,
+    dropped: u64,
+}
+
+#[derive(Debug, PartialEq)]
+enum Admission {
+    Admitted { dropped_before: u64 },
+    Dropped,
+}
+
+impl LineBudget {
+    fn new(now: DateTime<Utc>) -> Self {
+        Self { tokens: f64::from(limits::LOG_LINES_BURST), refilled: now, dropped: 0 }
+    }
+
+    fn admit(&mut self, now: DateTime<Utc>) -> Admission {
+        let elapsed = (now - self.refilled).to_std().unwrap_or_default().as_secs_f64();
+        self.refilled = now;
+        let earned = elapsed * f64::from(limits::LOG_LINES_PER_SECOND);
+        self.tokens = (self.tokens + earned).min(f64::from(limits::LOG_LINES_BURST));
+        if self.tokens < 1.0 {
+            self.dropped += 1;
+            return Admission::Dropped;
+        }
+        self.tokens -= 1.0;
+        Admission::Admitted { dropped_before: self.take_dropped() }
+    }
+
+    fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::TimeDelta;
+
+    #[test]
+    fn a_flood_is_cut_and_counted() {
+        let start = DateTime::UNIX_EPOCH;
+        let mut budget = LineBudget::new(start);
+        let admitted = (0..20_000).filter(|_| budget.admit(start) != Admission::Dropped).count();
+        assert_eq!(admitted, limits::LOG_LINES_BURST as usize);
+        assert_eq!(budget.admit(start + TimeDelta::seconds(1)), Admission::Admitted { dropped_before: 15_000 });
+    }
+
+    #[test]
+    fn long_lines_are_cut_at_a_character() {
+        let mut text = "é".repeat(10);
+        cut(&mut text, 5);
+        assert_eq!(text, "éé … [15 bytes cut]");
+    }
+}

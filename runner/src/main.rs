@@ -1,0 +1,5 @@
+//! The `bulkhead` program.
+
+fn main() -> std::process::ExitCode {
+    bulkhead::main()
+}

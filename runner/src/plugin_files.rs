@@ -1,0 +1,144 @@
+//! Where a plugin's files lie, and that they lie where they may.
+
+use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::trigger::PluginLocation;
+
+/// A plugin that cannot be used. Worded as by InfluxDB 3, without the path of the plugin directory.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PluginFileError {
+    /// The runner was started without `--plugin-dir`.
+    #[error("Node not configured with plugin directory")]
+    NoPluginDir,
+    /// No such file.
+    #[error("reading plugin file: Plugin not found: {0}")]
+    NotFound(String),
+    /// A directory without `__init__.py`.
+    #[error("reading plugin file: Multi-file plugin directory must contain __init__.py: {0}")]
+    NoInit(String),
+    /// A path that leaves the plugin directory.
+    #[error("Path traversal detected: plugin filename '{0}' attempts to access files outside the plugin directory")]
+    Traversal(String),
+    /// The file system failed.
+    #[error("reading plugin file: {path}: {reason}")]
+    Unreadable {
+        /// The plugin.
+        path: String,
+        /// The system's words.
+        reason: String,
+    },
+}
+
+/// The directories in which plugins lie.
+#[derive(Debug, Clone)]
+pub struct PluginFiles {
+    plugin_dir: Option<PathBuf>,
+    uploads: PathBuf,
+}
+
+impl PluginFiles {
+    /// `plugin_dir` holds the operator's plugins, `uploads` the ones that came with a trigger.
+    #[must_use]
+    pub fn new(plugin_dir: Option<PathBuf>, uploads: PathBuf) -> Self {
+        Self { plugin_dir, uploads }
+    }
+
+    /// The directory that plugins see as `PLUGIN_DIR`.
+    #[must_use]
+    pub fn plugin_dir(&self) -> Option<&Path> {
+        self.plugin_dir.as_deref()
+    }
+
+    /// The directory for files that come with triggers.
+    #[must_use]
+    pub fn uploads(&self) -> &Path {
+        &self.uploads
+    }
+
+    /// The absolute path of a plugin: a `.py` file, or a directory with `__init__.py`.
+    ///
+    /// # Errors
+    /// When it is missing, has no entry, or leaves its directory, by `..` or by a symbolic link.
+    pub fn resolve(&self, location: &PluginLocation) -> Result<PathBuf, PluginFileError> {
+        match location {
+            PluginLocation::PluginDir(path) => {
+                resolve_below(self.plugin_dir.as_deref().ok_or(PluginFileError::NoPluginDir)?, path)
+            }
+            PluginLocation::Uploaded { directory, entry } => resolve_below(&self.uploads.join(directory), entry),
+        }
+    }
+}
+
+fn resolve_below(root: &Path, path: &str) -> Result<PathBuf, PluginFileError> {
+    let traversal = || PluginFileError::Traversal(path.to_owned());
+    if !Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return Err(traversal());
+    }
+    let unreadable = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => PluginFileError::NotFound(path.to_owned()),
+        _ => PluginFileError::Unreadable { path: path.to_owned(), reason: error.to_string() },
+    };
+    let root = root.canonicalize().map_err(unreadable)?;
+    let resolved = root.join(path).canonicalize().map_err(unreadable)?;
+    if !resolved.starts_with(&root) {
+        return Err(traversal());
+    }
+    if resolved.is_dir() {
+        let init = resolved.join("__init__.py").canonicalize().map_err(|_| PluginFileError::NoInit(path.to_owned()))?;
+        if !init.starts_with(&root) {
+            return Err(traversal());
+        }
+    }
+    Ok(resolved)
+}
+
+/// The time of the last change of a plugin's code, for noticing that a failed plugin is worth another try.
+#[must_use]
+pub fn changed_at(plugin: &Path) -> Option<SystemTime> {
+    let newest = |path: &Path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    if !plugin.is_dir() {
+        return newest(plugin);
+    }
+    let entries = std::fs::read_dir(plugin).ok()?;
+    entries.filter_map(|entry| newest(&entry.ok()?.path())).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plugins_are_found_below_their_directory_only() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("plugins");
+        std::fs::create_dir_all(dir.join("multi")).unwrap();
+        std::fs::create_dir_all(dir.join("empty")).unwrap();
+        std::fs::write(dir.join("a.py"), "").unwrap();
+        std::fs::write(dir.join("multi/__init__.py"), "").unwrap();
+        std::fs::write(root.path().join("secret.py"), "").unwrap();
+        std::os::unix::fs::symlink(root.path().join("secret.py"), dir.join("link.py")).unwrap();
+        let files = PluginFiles::new(Some(dir.clone()), root.path().join("uploads"));
+        let check = |path: &str, expected: &str| {
+            let actual = match files.resolve(&PluginLocation::PluginDir(path.to_owned())) {
+                Ok(found) => found.strip_prefix(dir.canonicalize().unwrap()).unwrap().display().to_string(),
+                Err(error) => error.to_string(),
+            };
+            assert_eq!(actual, expected);
+        };
+        let traversal = |path: &str| {
+            format!(
+                "Path traversal detected: plugin filename '{path}' attempts to access files outside the plugin directory"
+            )
+        };
+        check("a.py", "a.py");
+        check("multi/", "multi");
+        check("nope.py", "reading plugin file: Plugin not found: nope.py");
+        check("a.py/b.py", "reading plugin file: Plugin not found: a.py/b.py");
+        check("empty", "reading plugin file: Multi-file plugin directory must contain __init__.py: empty");
+        check("", "reading plugin file: Multi-file plugin directory must contain __init__.py: ");
+        for path in ["../secret.py", "multi/../a.py", "/etc/hostname", "link.py"] {
+            check(path, &traversal(path));
+        }
+    }
+}

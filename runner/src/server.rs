@@ -1,0 +1,297 @@
+//! A whole runner in one value: made of a [`Config`], serving until it is stopped.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bulkhead_launcher::Launcher;
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::api::grpc::GrpcApi;
+use crate::api::http::HttpApi;
+use crate::api::{grpc, http};
+use crate::catalog::Catalog;
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::{Config, HostKind, ObjectStoreKind};
+use crate::dispatch::{Engine, EngineParts, EngineSettings};
+use crate::environment::EnvironmentStore;
+use crate::host::grpc::GrpcHost;
+use crate::host::{DataApi, Host, MemoryFeed};
+use crate::limits;
+use crate::logs::LogStore;
+use crate::plugin_files::PluginFiles;
+use crate::supervisor::{Supervisor, WorkerPackage, WorkerRegistry, WorkerSettings};
+use crate::system_tables::SystemTables;
+
+/// A runner that could not be started: what, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct StartError {
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl StartError {
+    fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// A runner that serves.
+pub struct Server {
+    engine: Arc<Engine>,
+    http_address: SocketAddr,
+    stop: CancellationToken,
+    apis: JoinSet<Result<(), String>>,
+    _node: Node,
+}
+
+/// The data directory of a node, held against other processes.
+struct Node {
+    directory: PathBuf,
+    _lock: File,
+    _temporary: Option<TempDir>,
+}
+
+impl Server {
+    /// Starts a runner.
+    ///
+    /// # Errors
+    /// When something that it cannot do without is missing or in use.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        if !config.http_bind.ip().is_loopback() {
+            return Err(StartError::new(format!(
+                "refusing to listen on {}: there is no authentication yet",
+                config.http_bind
+            ))
+            .hint(
+                "bind a loopback address such as 127.0.0.1:8181, and put a proxy that authenticates in front of it",
+            ));
+        }
+        let node = open_node(&config)?;
+        let clock: SharedClock = Arc::new(SystemClock);
+        let logs = Arc::new(LogStore::new(Arc::clone(&clock)));
+        let registry = Arc::new(WorkerRegistry::default());
+        let tables = Arc::new(SystemTables::new(Arc::clone(&logs), Arc::clone(&registry)));
+
+        let listener = TcpListener::bind(config.http_bind).await.map_err(|error| {
+            StartError::new(format!("HTTP address {}: {error}", config.http_bind))
+                .hint("choose another one with `--http-bind`")
+        })?;
+        let http_address = listener.local_addr().map_err(|error| StartError::new(error.to_string()))?;
+
+        let objects = node.directory.join("objects");
+        let store = local_store(&objects)?;
+        let hosts = open_host(&config, &node, (&store, &objects), &clock, &tables).await?;
+        let catalog = Catalog::open(store, object_store::path::Path::from("catalog"))
+            .await
+            .map_err(|error| StartError::new(error.to_string()))?;
+        let supervisor = supervisor(&config, &node, &clock, &registry)?;
+        let plugin_dir = config.plugin_dir.as_deref().map(plugin_dir).transpose()?;
+        let engine = Engine::start(EngineParts {
+            catalog: Arc::new(catalog),
+            host: Arc::clone(&hosts.host),
+            supervisor,
+            logs,
+            files: PluginFiles::new(plugin_dir, node.directory.join("uploads")),
+            clock: Arc::clone(&clock),
+            settings: EngineSettings {
+                invocation_timeout: config.invocation_timeout,
+                async_workers_max: config.async_workers_max,
+                shutdown_timeout: config.shutdown_timeout,
+            },
+        })
+        .await;
+        tables.attach(&engine);
+
+        let stop = CancellationToken::new();
+        let mut apis = JoinSet::new();
+        let api = HttpApi {
+            engine: Arc::clone(&engine),
+            data: hosts.data,
+            process_id: Uuid::new_v4(),
+            request_bytes_max: config.request_bytes_max,
+        };
+        let stopped = stop.clone().cancelled_owned();
+        apis.spawn(async move { http::serve(api, listener, stopped).await.map_err(|error| error.to_string()) });
+        if let Some(address) = config.grpc_bind {
+            let api = GrpcApi { engine: Arc::clone(&engine), feed: hosts.feed, clock };
+            let stopped = stop.clone().cancelled_owned();
+            apis.spawn(async move { grpc::serve(api, &address, stopped).await });
+        }
+        Ok(Self { engine, http_address, stop, apis, _node: node })
+    }
+
+    /// Where the HTTP API is served.
+    #[must_use]
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    /// Waits for an API that fails; one that serves on never returns.
+    pub async fn failed(&mut self) -> String {
+        loop {
+            match self.apis.join_next().await {
+                Some(Ok(Err(error))) => return error,
+                Some(Err(error)) => return error.to_string(),
+                Some(Ok(Ok(()))) => {}
+                None => return "no API is served any more".to_owned(),
+            }
+        }
+    }
+
+    /// Stops: no new work, running invocations end or are cancelled, what was acknowledged is durable, no worker is left.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        self.engine.shutdown().await;
+        // Requests that were in flight have their answers now; a client that keeps its connection open does not hold the stop.
+        let served = async { while self.apis.join_next().await.is_some() {} };
+        if tokio::time::timeout(limits::DRAIN_TIMEOUT, served).await.is_err() {
+            self.apis.shutdown().await;
+        }
+        self.engine.host().close().await;
+    }
+}
+
+fn open_node(config: &Config) -> Result<Node, StartError> {
+    let is_plain = !config.node_id.is_empty()
+        && config.node_id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    if !is_plain || config.node_id.starts_with('.') {
+        return Err(StartError::new(format!(
+            "node id `{}` must consist of letters, digits, `-`, `_` and `.`",
+            config.node_id
+        )));
+    }
+    let temporary = match config.object_store {
+        ObjectStoreKind::File => None,
+        ObjectStoreKind::Memory => {
+            let directory = tempfile::Builder::new().prefix("bulkhead-").tempdir();
+            Some(directory.map_err(|error| StartError::new(format!("temporary directory: {error}")))?)
+        }
+    };
+    let root = temporary.as_ref().map_or(config.data_dir.as_path(), TempDir::path);
+    let directory = root.join(&config.node_id);
+    let unusable = |error: std::io::Error| {
+        StartError::new(format!("data directory {}: {error}", directory.display()))
+            .hint("choose another one with `--data-dir`")
+    };
+    std::fs::create_dir_all(&directory).map_err(unusable)?;
+    let directory = directory.canonicalize().map_err(unusable)?;
+    let lock =
+        File::options().create(true).truncate(false).write(true).open(directory.join("lock")).map_err(unusable)?;
+    lock.try_lock().map_err(|error| match error {
+        std::fs::TryLockError::WouldBlock => {
+            StartError::new(format!("data directory {} is in use by another runner", directory.display()))
+                .hint("stop the other one, or choose another `--node-id` or `--data-dir`")
+        }
+        std::fs::TryLockError::Error(error) => unusable(error),
+    })?;
+    Ok(Node { directory, _lock: lock, _temporary: temporary })
+}
+
+fn local_store(directory: &Path) -> Result<Arc<dyn ObjectStore>, StartError> {
+    let unusable =
+        |error: &dyn std::fmt::Display| StartError::new(format!("object store {}: {error}", directory.display()));
+    std::fs::create_dir_all(directory).map_err(|error| unusable(&error))?;
+    Ok(Arc::new(LocalFileSystem::new_with_prefix(directory).map_err(|error| unusable(&error))?))
+}
+
+fn plugin_dir(path: &Path) -> Result<PathBuf, StartError> {
+    let unusable = |error: std::io::Error| StartError::new(format!("plugin directory {}: {error}", path.display()));
+    std::fs::create_dir_all(path).map_err(unusable)?;
+    path.canonicalize().map_err(unusable)
+}
+
+/// The host, and what else is known of it.
+struct Hosts {
+    host: Arc<dyn Host>,
+    data: Option<Arc<dyn DataApi>>,
+    feed: Option<Arc<MemoryFeed>>,
+}
+
+#[cfg_attr(not(feature = "embedded-host"), expect(unused_variables, reason = "only the embedded host keeps data here"))]
+async fn open_host(
+    config: &Config,
+    node: &Node,
+    (store, directory): (&Arc<dyn ObjectStore>, &Path),
+    clock: &SharedClock,
+    tables: &Arc<SystemTables>,
+) -> Result<Hosts, StartError> {
+    match &config.host {
+        HostKind::Grpc(address) => {
+            let host =
+                GrpcHost::new(address.clone()).map_err(|error| StartError::new(format!("host {address}: {error}")))?;
+            let feed = host.memory_feed();
+            Ok(Hosts { host: Arc::new(host), data: None, feed: Some(feed) })
+        }
+        #[cfg(feature = "embedded-host")]
+        HostKind::Embedded => {
+            use crate::host::embedded;
+            let settings = embedded::EmbeddedSettings {
+                wal_flush_interval: config.wal_flush_interval,
+                snapshot_bytes: config.snapshot_bytes,
+            };
+            let store = (Arc::clone(store), Some(directory));
+            let host =
+                embedded::open(&node.directory.join("wal"), store, &settings, Arc::clone(clock), Arc::clone(tables))
+                    .await
+                    .map_err(|error| StartError::new(format!("embedded host: {error}")))?;
+            Ok(Hosts { host: Arc::clone(&host) as _, data: Some(host), feed: None })
+        }
+        #[cfg(not(feature = "embedded-host"))]
+        HostKind::Embedded => {
+            Err(StartError::new("this build has no embedded host")
+                .hint("name a host with `--host grpc --host-address`"))
+        }
+    }
+}
+
+fn supervisor(
+    config: &Config,
+    node: &Node,
+    clock: &SharedClock,
+    registry: &Arc<WorkerRegistry>,
+) -> Result<Supervisor, StartError> {
+    let launcher = Launcher::of_this_binary().map_err(|error| StartError::new(error.to_string()))?;
+    let package = WorkerPackage::materialise(&node.directory.join("worker-package"), None)
+        .map_err(|error| StartError::new(error.to_string()))?;
+    // Environments hold no data and are shared by the nodes of a data directory.
+    let environments = match config.object_store {
+        ObjectStoreKind::File => config.data_dir.join("environments"),
+        ObjectStoreKind::Memory => node.directory.join("environments"),
+    };
+    let environments = EnvironmentStore::new(
+        environments,
+        config.python.clone(),
+        config.package_manager,
+        limits::ENVIRONMENT_BUILD_TIMEOUT,
+    );
+    Ok(Supervisor {
+        launcher: Arc::new(launcher),
+        package: Arc::new(package),
+        environments: Arc::new(environments),
+        registry: Arc::clone(registry),
+        clock: Arc::clone(clock),
+        tracker: TaskTracker::new(),
+        settings: WorkerSettings {
+            idle_timeout: config.worker_idle_timeout,
+            resources: config.worker_resources,
+            homes: node.directory.join("homes"),
+        },
+    })
+}

@@ -1,0 +1,326 @@
+//! What a worker may say, and when: a function of (state, fact). It reads no clock and no socket.
+//!
+//! Everything here comes from a process that runs somebody's plugin, so nothing of it is trusted: a fact out of
+//! place is a [`Violation`], and the worker that said it is killed.
+
+use std::collections::VecDeque;
+
+use bulkhead_proto::types::v1::{Failure, LogEntry, LogLevel, LogSource, Outcome};
+use bulkhead_proto::worker::v1::session_request::Fact;
+use bulkhead_proto::worker::v1::{Hello, Log};
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::limits;
+use crate::logs::{Level, Source};
+
+/// Ended invocations whose log lines are still attributed; threads that a plugin leaves running use them.
+const ENDED_REMEMBERED: usize = 64;
+
+/// What a fact means for the supervisor.
+#[derive(Debug, PartialEq)]
+pub enum Step {
+    /// The worker introduced itself.
+    Greeted(Hello),
+    /// The plugin is ready.
+    Loaded,
+    /// The plugin cannot be used.
+    LoadFailed(Failure),
+    /// The plugin or its process said something.
+    Logged(Vec<Line>),
+    /// Writes of the running invocation were taken in; nothing to do.
+    Buffered,
+    /// A thread that an ended invocation left running wrote something.
+    WrittenLate {
+        /// The invocation.
+        invocation: Uuid,
+        /// Target; the trigger's own database when empty.
+        database: String,
+        /// Line protocol.
+        lines: Bytes,
+    },
+    /// The running invocation ended.
+    Finished {
+        /// How.
+        outcome: Outcome,
+        /// What it wrote, by database in order; the trigger's own database when empty.
+        writes: Vec<(String, Bytes)>,
+    },
+}
+
+/// One log line.
+#[derive(Debug, PartialEq)]
+pub struct Line {
+    /// The invocation that said it, as far as known.
+    pub invocation: Option<Uuid>,
+    /// Severity.
+    pub level: Level,
+    /// Origin.
+    pub source: Source,
+    /// Text.
+    pub text: String,
+}
+
+/// A worker that broke the protocol.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// A message without content.
+    #[error("an empty message")]
+    Empty,
+    /// A fact that has no place in the present state.
+    #[error("`{fact}` while {state}")]
+    OutOfPlace {
+        /// The fact.
+        fact: &'static str,
+        /// The state.
+        state: &'static str,
+    },
+    /// Another version of the protocol.
+    #[error("protocol version {theirs} instead of {}", bulkhead_proto::WORKER_PROTOCOL_VERSION)]
+    Version {
+        /// What the worker speaks.
+        theirs: u32,
+    },
+    /// A result or write for an invocation that is not its own.
+    #[error("`{fact}` for invocation {id:x}, which does not run")]
+    UnknownInvocation {
+        /// The fact.
+        fact: &'static str,
+        /// The id it named.
+        id: u64,
+    },
+    /// More than a limit allows.
+    #[error("more than {max} bytes against the limit `{limit}`")]
+    Limit {
+        /// The limit.
+        limit: &'static str,
+        /// Its value.
+        max: u64,
+    },
+    /// An outcome without content.
+    #[error("a result without an outcome")]
+    NoOutcome,
+}
+
+#[derive(Debug)]
+enum State {
+    Opened,
+    Loading,
+    Idle,
+    Running { id: u64, invocation: Uuid, writes: Vec<(String, Bytes)>, written_bytes: u64 },
+}
+
+/// The runner's view of one session.
+#[derive(Debug)]
+pub struct Session {
+    state: State,
+    ended: VecDeque<(u64, Uuid)>,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self { state: State::Opened, ended: VecDeque::new() }
+    }
+}
+
+impl Session {
+    /// Says that the invocation with this wire id was ordered.
+    ///
+    /// # Panics
+    /// In debug builds when another one runs: the supervisor gives a worker one at a time.
+    pub fn begin(&mut self, id: u64, invocation: Uuid) {
+        debug_assert!(matches!(self.state, State::Idle), "a worker runs one invocation at a time");
+        self.state = State::Running { id, invocation, writes: Vec::new(), written_bytes: 0 };
+    }
+
+    /// Takes in one fact.
+    ///
+    /// # Errors
+    /// When the worker broke the protocol.
+    pub fn on_fact(&mut self, fact: Option<Fact>) -> Result<Step, Violation> {
+        match fact.ok_or(Violation::Empty)? {
+            Fact::Hello(hello) => self.on_hello(hello),
+            Fact::TriggerLoaded(loaded) => {
+                if !matches!(self.state, State::Loading) {
+                    return Err(self.out_of_place("trigger_loaded"));
+                }
+                self.state = State::Idle;
+                Ok(loaded.failure.map_or(Step::Loaded, Step::LoadFailed))
+            }
+            Fact::Logs(logs) => {
+                if matches!(self.state, State::Opened) {
+                    return Err(self.out_of_place("logs"));
+                }
+                Ok(Step::Logged(logs.lines.into_iter().map(|line| self.line(line)).collect()))
+            }
+            Fact::Written(written) => {
+                let batch = written.batch.ok_or(Violation::Empty)?;
+                self.on_written(written.invocation_id, batch.database, batch.line_protocol)
+            }
+            Fact::Finished(finished) => self.on_finished(finished.invocation_id, finished.outcome),
+        }
+    }
+
+    fn on_hello(&mut self, hello: Hello) -> Result<Step, Violation> {
+        if !matches!(self.state, State::Opened) {
+            return Err(self.out_of_place("hello"));
+        }
+        if hello.protocol_version != bulkhead_proto::WORKER_PROTOCOL_VERSION {
+            return Err(Violation::Version { theirs: hello.protocol_version });
+        }
+        self.state = State::Loading;
+        Ok(Step::Greeted(hello))
+    }
+
+    fn on_written(&mut self, of: u64, database: String, lines: Bytes) -> Result<Step, Violation> {
+        if let State::Running { id, writes, written_bytes, .. } = &mut self.state
+            && *id == of
+        {
+            *written_bytes += lines.len() as u64;
+            if *written_bytes > limits::WRITE_BUFFER_BYTES_MAX {
+                return Err(Violation::Limit { limit: "write_buffer_bytes_max", max: limits::WRITE_BUFFER_BYTES_MAX });
+            }
+            writes.push((database, lines));
+            return Ok(Step::Buffered);
+        }
+        let invocation = self.ended_invocation(of).ok_or(Violation::UnknownInvocation { fact: "written", id: of })?;
+        Ok(Step::WrittenLate { invocation, database, lines })
+    }
+
+    fn on_finished(&mut self, of: u64, outcome: Option<Outcome>) -> Result<Step, Violation> {
+        let outcome = outcome.filter(|outcome| outcome.kind.is_some()).ok_or(Violation::NoOutcome)?;
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Running { id, invocation, writes, .. } if id == of => {
+                if self.ended.len() >= ENDED_REMEMBERED {
+                    self.ended.pop_front();
+                }
+                self.ended.push_back((id, invocation));
+                Ok(Step::Finished { outcome, writes })
+            }
+            state => {
+                self.state = state;
+                Err(Violation::UnknownInvocation { fact: "finished", id: of })
+            }
+        }
+    }
+
+    fn line(&self, log: Log) -> Line {
+        let entry = log.entry.unwrap_or_default();
+        let invocation = log.invocation_id.and_then(|of| match &self.state {
+            State::Running { id, invocation, .. } if *id == of => Some(*invocation),
+            _ => self.ended_invocation(of),
+        });
+        Line { invocation, level: level_of(&entry), source: source_of(&entry), text: entry.message }
+    }
+
+    fn ended_invocation(&self, of: u64) -> Option<Uuid> {
+        self.ended.iter().rev().find(|(id, _)| *id == of).map(|(_, invocation)| *invocation)
+    }
+
+    fn out_of_place(&self, fact: &'static str) -> Violation {
+        let state = match self.state {
+            State::Opened => "it had not introduced itself",
+            State::Loading => "its plugin was loading",
+            State::Idle => "it was idle",
+            State::Running { .. } => "an invocation ran",
+        };
+        Violation::OutOfPlace { fact, state }
+    }
+}
+
+fn level_of(entry: &LogEntry) -> Level {
+    match entry.level() {
+        LogLevel::Debug => Level::Debug,
+        LogLevel::Unspecified | LogLevel::Info => Level::Info,
+        LogLevel::Warn => Level::Warn,
+        LogLevel::Error => Level::Error,
+    }
+}
+
+fn source_of(entry: &LogEntry) -> Source {
+    match entry.source() {
+        // A worker cannot speak as the runner.
+        LogSource::Unspecified | LogSource::Api | LogSource::Runner => Source::Api,
+        LogSource::Stdout => Source::Stdout,
+        LogSource::Stderr => Source::Stderr,
+        LogSource::Logging => Source::Logging,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bulkhead_proto::types::v1::{Success, WriteBatch, outcome};
+    use bulkhead_proto::worker::v1::{Finished, Logs, TriggerLoaded, Written};
+
+    fn hello(protocol_version: u32) -> Option<Fact> {
+        Some(Fact::Hello(Hello { protocol_version, ..Hello::default() }))
+    }
+
+    fn written(invocation_id: u64, bytes: usize) -> Option<Fact> {
+        let batch = WriteBatch { database: String::new(), line_protocol: vec![b'x'; bytes].into() };
+        Some(Fact::Written(Written { invocation_id, batch: Some(batch) }))
+    }
+
+    fn finished(invocation_id: u64) -> Option<Fact> {
+        let outcome = Outcome { kind: Some(outcome::Kind::Success(Success::default())), elapsed: None };
+        Some(Fact::Finished(Finished { invocation_id, outcome: Some(outcome) }))
+    }
+
+    fn idle() -> Session {
+        let mut session = Session::default();
+        session.on_fact(hello(bulkhead_proto::WORKER_PROTOCOL_VERSION)).unwrap();
+        assert_eq!(session.on_fact(Some(Fact::TriggerLoaded(TriggerLoaded { failure: None }))), Ok(Step::Loaded));
+        session
+    }
+
+    #[test]
+    fn an_invocation_ends_with_its_writes() {
+        let mut session = idle();
+        session.begin(7, Uuid::from_u128(1));
+        assert_eq!(session.on_fact(written(7, 3)), Ok(Step::Buffered));
+        let Ok(Step::Finished { writes, .. }) = session.on_fact(finished(7)) else { panic!("it finished") };
+        assert_eq!(writes, [(String::new(), Bytes::from_static(b"xxx"))]);
+        let late = session.on_fact(written(7, 1)).unwrap();
+        assert!(matches!(late, Step::WrittenLate { invocation, .. } if invocation == Uuid::from_u128(1)));
+    }
+
+    fn check(session: &mut Session, fact: Option<Fact>, expected: &str) {
+        assert_eq!(session.on_fact(fact).unwrap_err().to_string(), expected);
+    }
+
+    #[test]
+    fn facts_out_of_place_are_violations() {
+        check(&mut Session::default(), None, "an empty message");
+        check(&mut Session::default(), hello(99), "protocol version 99 instead of 1");
+        check(&mut Session::default(), Some(Fact::Logs(Logs::default())), "`logs` while it had not introduced itself");
+        check(&mut idle(), hello(1), "`hello` while it was idle");
+        check(&mut idle(), finished(7), "`finished` for invocation 7, which does not run");
+        check(&mut idle(), written(7, 1), "`written` for invocation 7, which does not run");
+        let mut running = idle();
+        running.begin(7, Uuid::nil());
+        check(&mut running, finished(8), "`finished` for invocation 8, which does not run");
+        check(
+            &mut running,
+            Some(Fact::Finished(Finished { invocation_id: 7, outcome: None })),
+            "a result without an outcome",
+        );
+        check(
+            &mut running,
+            Some(Fact::TriggerLoaded(TriggerLoaded::default())),
+            "`trigger_loaded` while an invocation ran",
+        );
+        assert!(matches!(running.on_fact(finished(7)), Ok(Step::Finished { .. })), "a refused fact changes nothing");
+    }
+
+    #[test]
+    fn writes_are_bounded() {
+        let mut session = idle();
+        session.begin(7, Uuid::nil());
+        let chunk = 16 << 20;
+        for _ in 0..limits::WRITE_BUFFER_BYTES_MAX / chunk {
+            session.on_fact(written(7, chunk as usize)).unwrap();
+        }
+        check(&mut session, written(7, 1), "more than 67108864 bytes against the limit `write_buffer_bytes_max`");
+    }
+}

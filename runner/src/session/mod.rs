@@ -1,0 +1,9 @@
+//! The session between the runner and one worker: the machine that judges what the worker says, and the
+//! gRPC server that carries it over the inherited socket.
+
+pub mod arrow_ipc;
+mod machine;
+mod server;
+
+pub use machine::{Line, Session, Step, Violation};
+pub use server::{Endpoint, Questions, ResponseStream, SessionChannel, open};

@@ -1,0 +1,128 @@
+//! The gRPC server of one worker, on one end of a socketpair.
+
+use std::sync::Arc;
+
+use bulkhead_proto::transport;
+use bulkhead_proto::worker::v1 as wire;
+use bulkhead_proto::worker::v1::worker_service_server::{WorkerService, WorkerServiceServer};
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::limits;
+
+/// Answers as they become ready.
+pub type ResponseStream<T> = BoxStream<'static, Result<T, Status>>;
+
+/// Answers the questions of a worker.
+pub trait Questions: Send + Sync + 'static {
+    /// Runs a query.
+    fn query(
+        &self,
+        request: wire::QueryRequest,
+    ) -> BoxFuture<'static, Result<ResponseStream<wire::QueryResponse>, Status>>;
+    /// Writes.
+    fn write_sync(&self, request: wire::WriteSyncRequest) -> BoxFuture<'static, Result<(), Status>>;
+}
+
+/// The two directions of an open session.
+#[derive(Debug)]
+pub struct SessionChannel {
+    /// What the worker says.
+    pub facts: Streaming<wire::SessionRequest>,
+    /// What the worker is told.
+    pub orders: mpsc::Sender<wire::SessionResponse>,
+}
+
+/// A served socket.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Resolves when the worker opens its session; fails when the connection ends before.
+    pub opened: oneshot::Receiver<SessionChannel>,
+    /// Resolves when the connection has ended.
+    pub closed: oneshot::Receiver<()>,
+}
+
+/// Serves one worker on `socket`. The tasks belong to `tracker` and end with the socket.
+pub fn open(socket: UnixStream, questions: Arc<dyn Questions>, tracker: &TaskTracker) -> Endpoint {
+    let (opened_tx, opened) = oneshot::channel();
+    let (closed_tx, closed) = oneshot::channel();
+    let service = WorkerServiceServer::new(Service { opened: Mutex::new(Some(opened_tx)), questions })
+        .max_decoding_message_size(transport::MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(transport::MESSAGE_BYTES_MAX);
+    let connection = hyper::server::conn::http2::Builder::new(Tracked(tracker.clone()))
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(transport::STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(transport::CONNECTION_WINDOW_BYTES)
+        .max_frame_size(transport::FRAME_BYTES_MAX)
+        .max_send_buf_size(transport::FRAME_BYTES_MAX as usize)
+        .max_concurrent_streams(limits::SESSION_STREAMS_MAX)
+        .max_header_list_size(limits::SESSION_HEADER_BYTES_MAX)
+        .serve_connection(TokioIo::new(socket), TowerToHyperService::new(service));
+    tracker.spawn(async move {
+        if let Err(error) = connection.await {
+            // The supervisor names the worker's end; this says what the wire saw of it.
+            tracing::debug!("worker connection ended: {error}");
+        }
+        // Nobody may be waiting any more.
+        let _ = closed_tx.send(());
+    });
+    Endpoint { opened, closed }
+}
+
+/// Runs the connection's tasks where their owner can wait for them.
+#[derive(Clone)]
+struct Tracked(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for Tracked
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn(future);
+    }
+}
+
+struct Service {
+    opened: Mutex<Option<oneshot::Sender<SessionChannel>>>,
+    questions: Arc<dyn Questions>,
+}
+
+#[tonic::async_trait]
+impl WorkerService for Service {
+    type SessionStream = ResponseStream<wire::SessionResponse>;
+    type QueryStream = ResponseStream<wire::QueryResponse>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<wire::SessionRequest>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let opened =
+            self.opened.lock().take().ok_or_else(|| Status::failed_precondition("a worker has one session"))?;
+        let (orders, receiver) = mpsc::channel(limits::SESSION_ORDERS_QUEUED_MAX);
+        let channel = SessionChannel { facts: request.into_inner(), orders };
+        opened.send(channel).map_err(|_| Status::unavailable("the runner has given this worker up"))?;
+        Ok(Response::new(ReceiverStream::new(receiver).map(Ok).boxed()))
+    }
+
+    async fn query(&self, request: Request<wire::QueryRequest>) -> Result<Response<Self::QueryStream>, Status> {
+        Ok(Response::new(self.questions.query(request.into_inner()).await?))
+    }
+
+    async fn write_sync(
+        &self,
+        request: Request<wire::WriteSyncRequest>,
+    ) -> Result<Response<wire::WriteSyncResponse>, Status> {
+        self.questions.write_sync(request.into_inner()).await?;
+        Ok(Response::new(wire::WriteSyncResponse {}))
+    }
+}

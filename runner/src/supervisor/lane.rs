@@ -1,0 +1,345 @@
+//! The life of one worker: a task that starts it, gives it one call after another, and buries it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bulkhead_launcher::{Report, describe_exit};
+use bulkhead_proto::types::v1::{FailureKind, outcome};
+use bulkhead_proto::worker::v1::session_request::Fact;
+use bulkhead_proto::worker::v1::session_response::Order;
+use bulkhead_proto::worker::v1::{Cancel, Drain, SessionResponse};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
+use uuid::Uuid;
+
+use super::end::WorkerEnd;
+use super::pool::Shared;
+use super::process::{ProcessEnd, WorkerProcess};
+use super::registry::WorkerState;
+use super::start::{self, Ended};
+use super::{Call, CallEnd, CallResult, Supervisor, WorkerSpec};
+use crate::limits;
+use crate::logs::Level;
+use crate::session::{Session, SessionChannel, Step};
+
+/// Time for a worker whose connection ended to be reported dead, before it is taken for alive.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A call on its way to a lane.
+pub(super) struct Job {
+    pub(super) call: Call,
+    pub(super) reply: oneshot::Sender<CallResult>,
+}
+
+/// A started worker.
+pub(super) struct Worker {
+    pub(super) id: Uuid,
+    pub(super) process: WorkerProcess,
+    pub(super) session: Session,
+    pub(super) opened: Option<oneshot::Receiver<SessionChannel>>,
+    pub(super) channel: Option<SessionChannel>,
+    pub(super) supervisor: Supervisor,
+}
+
+/// What a worker or its holder made known.
+pub(super) enum Event {
+    Fact(Option<Fact>),
+    Disconnected(String),
+    Report(Result<Report, ProcessEnd>),
+}
+
+/// Runs one worker from its first job to its end.
+pub(super) async fn run(shared: Arc<Shared>, mut jobs: mpsc::Receiver<Job>) {
+    let Some(first) = jobs.recv().await else { return };
+    let started = tokio::select! {
+        started = start::start(&shared.supervisor, &shared.spec) => started,
+        () = first.call.cancel.cancelled() => Err(WorkerEnd::Cancelled.into()),
+    };
+    let mut worker = match started {
+        Ok(worker) => worker,
+        Err(failure) => {
+            jobs.close();
+            shared.ended(&failure.end, &failure.stderr_tail);
+            let failed = CallEnd::Failed(failure.end.failure(failure.stderr_tail));
+            answer(first.reply, failed, Duration::ZERO, None);
+            return;
+        }
+    };
+    let mut job = Some(first);
+    let ended = loop {
+        let current = match job.take() {
+            Some(job) => job,
+            None => match idle(&mut worker, &shared, &mut jobs).await {
+                Ok(Some(job)) => job,
+                Ok(None) => break Ok(()),
+                Err(ended) => break Err((ended, None)),
+            },
+        };
+        match serve(&mut worker, &shared, current).await {
+            Ok(()) => {}
+            Err(broken) => break Err((broken.ended, Some(broken.job))),
+        }
+    };
+    jobs.close();
+    match ended {
+        Ok(()) => worker.leave(&shared.spec).await,
+        Err((ended, job)) => {
+            let id = worker.id;
+            let (end, tail) = worker.bury(ended.end, ended.process, &shared.spec).await;
+            shared.ended(&end, &tail);
+            if let Some((reply, begun)) = job {
+                answer(reply, CallEnd::Failed(end.failure(tail)), begun.elapsed(), Some(id));
+            }
+        }
+    }
+}
+
+/// A worker that cannot go on, with the caller who still waits.
+struct Broken {
+    ended: Ended,
+    job: (oneshot::Sender<CallResult>, Instant),
+}
+
+fn answer(reply: oneshot::Sender<CallResult>, end: CallEnd, elapsed: Duration, worker: Option<Uuid>) {
+    // A caller that went away has cancelled the call; nobody is left to tell.
+    let _ = reply.send(CallResult { end, elapsed, worker });
+}
+
+/// Waits for the next job, or for the end of the worker's patience.
+async fn idle(worker: &mut Worker, shared: &Shared, jobs: &mut mpsc::Receiver<Job>) -> Result<Option<Job>, Ended> {
+    let deadline = Instant::now() + shared.supervisor.settings.idle_timeout;
+    loop {
+        tokio::select! {
+            biased;
+            job = jobs.recv() => return Ok(job),
+            step = worker.step(&shared.spec) => match step? {
+                Step::Finished { .. } | Step::Greeted(_) | Step::Loaded | Step::LoadFailed(_) => {
+                    return Err(Ended { end: Some(WorkerEnd::Disconnected("a fact without an order".to_owned())), process: None });
+                }
+                _ => {}
+            },
+            () = sleep_until(deadline) => return Ok(None),
+        }
+    }
+}
+
+/// Does one job and answers it, unless the worker ends over it.
+async fn serve(worker: &mut Worker, shared: &Shared, job: Job) -> Result<(), Broken> {
+    let Job { call, reply } = job;
+    let begun = Instant::now();
+    worker.supervisor.registry.update(worker.id, |row| {
+        row.state = WorkerState::Running;
+        row.invocations += 1;
+    });
+    let ended = match worker.call(&call, &shared.spec).await {
+        Ok((end, Trust::Kept)) => {
+            if matches!(end, CallEnd::Returned { .. }) {
+                shared.succeeded();
+            }
+            worker.supervisor.registry.update(worker.id, |row| row.state = WorkerState::Idle);
+            answer(reply, end, begun.elapsed(), Some(worker.id));
+            return Ok(());
+        }
+        Ok((end, Trust::Lost)) => {
+            answer(reply, end, begun.elapsed(), Some(worker.id));
+            // The caller has its answer; the worker is replaced because the plugin was interrupted half way.
+            let (reply, _) = oneshot::channel();
+            return Err(Broken {
+                ended: Ended { end: Some(WorkerEnd::Cancelled), process: None },
+                job: (reply, begun),
+            });
+        }
+        Err(ended) => ended,
+    };
+    Err(Broken { ended, job: (reply, begun) })
+}
+
+/// Whether a worker may be given another call.
+enum Trust {
+    Kept,
+    Lost,
+}
+
+impl Worker {
+    /// Tells the worker something. A worker that takes no orders is dealt with by the deadline of what it was told.
+    pub(super) fn order(&mut self, order: SessionResponse) {
+        if let Some(channel) = &self.channel {
+            let _ = channel.orders.try_send(order);
+        }
+    }
+
+    /// The next thing that worker or holder makes known. Cancel safe.
+    pub(super) async fn next_event(&mut self) -> Event {
+        let Some(channel) = &mut self.channel else {
+            return Event::Report(self.process.report().await);
+        };
+        tokio::select! {
+            biased;
+            fact = channel.facts.message() => match fact {
+                Ok(Some(fact)) => Event::Fact(fact.fact),
+                Ok(None) => Event::Disconnected("it closed its session and went on".to_owned()),
+                Err(status) => Event::Disconnected(format!("its session failed: {}", status.message())),
+            },
+            report = self.process.report() => Event::Report(report),
+        }
+    }
+
+    /// Waits a little for the end of a process whose connection ended.
+    pub(super) async fn last_words(&mut self) -> Option<ProcessEnd> {
+        timeout(LAST_WORDS_TIMEOUT, self.process.ended()).await.ok()
+    }
+
+    /// One call, from the order to the result.
+    async fn call(&mut self, call: &Call, spec: &WorkerSpec) -> Result<(CallEnd, Trust), Ended> {
+        let id = wire_id();
+        self.session.begin(id, call.invocation);
+        let orders = super::pool::orders(call, id);
+        let sender = self.channel.as_ref().map(|channel| channel.orders.clone());
+        let mut sending = std::pin::pin!(async move {
+            for order in orders {
+                if let Some(sender) = &sender
+                    && sender.send(SessionResponse { order: Some(order) }).await.is_err()
+                {
+                    break;
+                }
+            }
+        });
+        let (mut sent, mut cancelled) = (false, None);
+        let mut deadline = Instant::now() + call.timeout;
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut sending, if !sent => sent = true,
+                step = self.step(spec) => match step? {
+                    Step::Finished { outcome, writes } => return Ok(finished(outcome, writes, cancelled.as_ref())),
+                    _ => return Err(Ended { end: Some(WorkerEnd::Disconnected("a fact without an order".to_owned())), process: None }),
+                },
+                () = call.cancel.cancelled(), if cancelled.is_none() => {
+                    deadline = self.cancel(id, &WorkerEnd::Cancelled);
+                    cancelled = Some(WorkerEnd::Cancelled);
+                }
+                () = sleep_until(deadline) => match cancelled.take() {
+                    None => {
+                        let end = WorkerEnd::Deadline(call.timeout);
+                        deadline = self.cancel(id, &end);
+                        cancelled = Some(end);
+                    }
+                    // It did not end in time: the process goes.
+                    Some(end) => return Err(Ended { end: Some(end), process: None }),
+                },
+            }
+        }
+    }
+
+    /// Asks the plugin to stop and returns the time at which it is made to.
+    fn cancel(&mut self, invocation_id: u64, why: &WorkerEnd) -> Instant {
+        let cancel = Cancel { invocation_id, reason: why.to_string(), kind: why.failure_kind().into() };
+        self.order(SessionResponse { order: Some(Order::Cancel(cancel)) });
+        Instant::now() + limits::CANCEL_GRACE
+    }
+
+    /// Lets a worker without work leave, and sees to it that it does.
+    async fn leave(mut self, spec: &WorkerSpec) {
+        let drain = Drain { timeout: prost_types::Duration::try_from(limits::DRAIN_TIMEOUT).ok() };
+        self.order(SessionResponse { order: Some(Order::Drain(drain)) });
+        let ended = timeout(limits::DRAIN_TIMEOUT, async {
+            loop {
+                match self.step(spec).await {
+                    Ok(_) => {}
+                    Err(ended) => return ended.process,
+                }
+            }
+        });
+        let process = ended.await.unwrap_or_default();
+        self.bury(Some(WorkerEnd::Stopped), process, spec).await;
+    }
+
+    /// Ends the process tree if it has not ended, and reports the end.
+    pub(super) async fn bury(
+        mut self,
+        cause: Option<WorkerEnd>,
+        process: Option<ProcessEnd>,
+        spec: &WorkerSpec,
+    ) -> (WorkerEnd, String) {
+        if process.is_some() {
+            self.drain_facts(spec).await;
+        }
+        let Self { id, process: tree, supervisor, channel, .. } = self;
+        drop(channel);
+        let (process, tail) = tree.bury(process).await;
+        let end = cause.unwrap_or_else(|| match &process {
+            ProcessEnd::Exited { raw_status, .. } => WorkerEnd::Exited(describe_exit(*raw_status)),
+            ProcessEnd::NotStarted(reason) => WorkerEnd::Start(format!("worker could not be started: {reason}")),
+            ProcessEnd::HolderKilled => WorkerEnd::Disconnected("its holder was killed".to_owned()),
+        });
+        spec.log.flush_dropped(None);
+        report_death(&end, &tail, spec);
+        let ended_at = supervisor.clock.now();
+        supervisor.registry.end(id, |row| {
+            row.ended_at = Some(ended_at);
+            row.end = Some(end.to_string());
+            if let ProcessEnd::Exited { usage, .. } = &process {
+                row.cpu_us = Some(usage.user_us.saturating_add(usage.system_us));
+                row.max_rss_bytes = Some(usage.max_rss_bytes);
+            }
+        });
+        (end, tail)
+    }
+
+    /// Takes in what a process said before it ended and nobody has read yet.
+    async fn drain_facts(&mut self, spec: &WorkerSpec) {
+        let rest = async {
+            while let Some(channel) = &mut self.channel {
+                let Ok(Some(fact)) = channel.facts.message().await else { return };
+                if let Ok(Step::Logged(lines)) = self.session.on_fact(fact.fact) {
+                    for line in lines {
+                        spec.log.plugin(line.level, line.source, line.invocation, line.text);
+                    }
+                }
+            }
+        };
+        let _ = timeout(LAST_WORDS_TIMEOUT, rest).await;
+    }
+}
+
+fn report_death(end: &WorkerEnd, tail: &str, spec: &WorkerSpec) {
+    if !end.is_fault() {
+        return;
+    }
+    let text = if tail.trim().is_empty() {
+        end.to_string()
+    } else {
+        format!("{end}; last words on stderr:\n{}", tail.trim_end())
+    };
+    spec.log.runner(Level::Error, None, text);
+}
+
+/// The result of a call. A call that was cancelled has failed, however it ended.
+fn finished(
+    outcome: bulkhead_proto::types::v1::Outcome,
+    writes: Vec<(String, bytes::Bytes)>,
+    cancelled: Option<&WorkerEnd>,
+) -> (CallEnd, Trust) {
+    if let Some(why) = cancelled {
+        return (CallEnd::Failed(why.failure(String::new())), Trust::Lost);
+    }
+    let end = match outcome.kind {
+        Some(outcome::Kind::Success(success)) => CallEnd::Returned { response: success.http_response, writes },
+        Some(outcome::Kind::Failure(mut failure)) => {
+            // A live worker knows of its plugin's failures only; the runner names the others.
+            if !matches!(failure.kind(), FailureKind::Load | FailureKind::Limit) {
+                failure.kind = FailureKind::Exception.into();
+            }
+            CallEnd::Failed(failure)
+        }
+        None => {
+            CallEnd::Failed(WorkerEnd::Disconnected("a result without an outcome".to_owned()).failure(String::new()))
+        }
+    };
+    (end, Trust::Kept)
+}
+
+/// An id that a worker cannot guess for a call that it was not given.
+fn wire_id() -> u64 {
+    Uuid::new_v4().as_u64_pair().0
+}

@@ -1,0 +1,156 @@
+//! Worker processes: starting, using, ending and accounting for them.
+//!
+//! A [`Pool`] belongs to one trigger and hands calls to its workers. Each worker is one lane: a task that owns the
+//! process and its session from start to end, and does one call at a time.
+
+mod end;
+mod lane;
+mod package;
+mod pool;
+mod process;
+mod registry;
+mod restart;
+mod start;
+mod stdio;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bulkhead_launcher::{Launcher, ResourceLimits};
+use bulkhead_proto::types::v1::{Failure, HttpRequest, HttpResponse};
+use bulkhead_proto::worker::v1::EntryPoint;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+pub use end::WorkerEnd;
+pub use package::{PackageError, WorkerPackage};
+pub use pool::Pool;
+pub use registry::{WorkerRegistry, WorkerRow, WorkerState};
+
+use crate::clock::SharedClock;
+use crate::environment::EnvironmentStore;
+use crate::host::FeedTable;
+use crate::logs::LogWriter;
+use crate::session::Questions;
+use crate::trigger::TriggerId;
+
+/// What all workers of a runner share.
+#[derive(Clone)]
+pub struct Supervisor {
+    /// Starts processes.
+    pub launcher: Arc<Launcher>,
+    /// The Python package that every worker runs.
+    pub package: Arc<WorkerPackage>,
+    /// Virtual environments.
+    pub environments: Arc<EnvironmentStore>,
+    /// Live and ended workers.
+    pub registry: Arc<WorkerRegistry>,
+    /// The time.
+    pub clock: SharedClock,
+    /// Owner of all worker tasks.
+    pub tracker: TaskTracker,
+    /// Settings of the operator.
+    pub settings: WorkerSettings,
+}
+
+/// Settings of the operator for all workers.
+#[derive(Debug, Clone)]
+pub struct WorkerSettings {
+    /// Time after which a worker without work is stopped.
+    pub idle_timeout: Duration,
+    /// Resource limits of every worker process.
+    pub resources: ResourceLimits,
+    /// Directory below which each trigger gets a home directory of its own.
+    pub homes: PathBuf,
+}
+
+/// What the workers of one trigger are for.
+pub struct WorkerSpec {
+    /// The trigger.
+    pub trigger: Arc<TriggerId>,
+    /// Absolute path of the plugin, or why there is none.
+    pub plugin: PluginResolver,
+    /// The function to call.
+    pub entry_point: EntryPoint,
+    /// Arguments of the trigger.
+    pub arguments: Option<std::collections::BTreeMap<String, String>>,
+    /// The directory that plugins see as `PLUGIN_DIR`.
+    pub plugin_dir: Option<PathBuf>,
+    /// Where the plugin's lines go.
+    pub log: LogWriter,
+    /// Answers what the plugin asks.
+    pub questions: Arc<dyn Questions>,
+    /// Takes what a thread writes that outlived its invocation.
+    pub late_writes: Arc<dyn LateWrites>,
+}
+
+/// Finds the plugin anew for each start, so that a file that comes back is found.
+pub type PluginResolver = Box<dyn Fn() -> Result<PathBuf, String> + Send + Sync>;
+
+/// Takes writes that belong to no running invocation.
+pub trait LateWrites: Send + Sync + 'static {
+    /// Writes `lines` to `database`, or to the trigger's own when it is empty.
+    fn write(&self, invocation: Uuid, database: String, lines: Bytes) -> futures_util::future::BoxFuture<'static, ()>;
+}
+
+/// One call of a plugin.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Identity, the same for every attempt of the same event.
+    pub invocation: Uuid,
+    /// What the plugin is called with.
+    pub event: CallEvent,
+    /// Longest run.
+    pub timeout: Duration,
+    /// Ends the call early.
+    pub cancel: CancellationToken,
+    /// Whether the caller waits out a restart delay; a person at the other end of a request does not.
+    pub patient: bool,
+}
+
+/// What a plugin is called with.
+#[derive(Debug, Clone)]
+pub enum CallEvent {
+    /// Rows.
+    Wal {
+        /// Their database.
+        database: String,
+        /// Their place in the feed.
+        sequence: u64,
+        /// The tables that the trigger wants.
+        tables: Vec<FeedTable>,
+    },
+    /// A time.
+    Tick(DateTime<Utc>),
+    /// A request.
+    Request(Arc<HttpRequest>),
+}
+
+/// How a call ended.
+#[derive(Debug)]
+pub struct CallResult {
+    /// Return value or failure.
+    pub end: CallEnd,
+    /// From the order to the end, as seen by the runner.
+    pub elapsed: Duration,
+    /// The worker that did it, when one was found.
+    pub worker: Option<Uuid>,
+}
+
+/// Return value or failure of a call.
+#[derive(Debug)]
+pub enum CallEnd {
+    /// The plugin returned.
+    Returned {
+        /// Its response, for a request.
+        response: Option<HttpResponse>,
+        /// Its buffered writes, by database in order; the trigger's own when empty.
+        writes: Vec<(String, Bytes)>,
+    },
+    /// It did not.
+    Failed(Failure),
+}

@@ -1,0 +1,179 @@
+//! One worker process: its holder's reports, its output, its end.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bulkhead_launcher::{
+    LaunchError, LaunchPolicy, Launched, Launcher, Order, Pid, Report, ReportDecoder, Usage, encode_order,
+};
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
+
+use super::stdio::{self, Tail};
+use crate::logs::{Level, LogWriter, Source};
+
+/// Time for a holder to report the end of a tree that it was told to kill, before it is killed itself.
+const KILL_REPORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause between two looks at a holder that is about to end, or at orphans that are.
+const REAP_PAUSE: Duration = Duration::from_millis(5);
+/// Looks at a holder, or at orphans, before they are given up with a warning.
+const REAP_LOOKS_MAX: u32 = 400;
+/// Time for the output of a dead process to be read; its writers are gone, so only the reader's pace counts.
+const OUTPUT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A started process tree.
+#[derive(Debug)]
+pub(super) struct WorkerProcess {
+    launcher: Arc<Launcher>,
+    holder: Pid,
+    control: UnixStream,
+    decoder: ReportDecoder,
+    stderr: Arc<Tail>,
+    output: Vec<JoinHandle<()>>,
+    log: LogWriter,
+}
+
+/// How a process tree ended.
+#[derive(Debug, Clone)]
+pub(super) enum ProcessEnd {
+    /// The program ran and ended with this raw wait status.
+    Exited { raw_status: i32, usage: Usage },
+    /// The program never ran.
+    NotStarted(String),
+    /// The holder was killed, and everything with it.
+    HolderKilled,
+}
+
+impl WorkerProcess {
+    /// Starts a tree.
+    ///
+    /// # Errors
+    /// When not even the holder could be started.
+    pub(super) async fn launch(
+        launcher: Arc<Launcher>,
+        policy: LaunchPolicy,
+        session: OwnedFd,
+        log: LogWriter,
+        tracker: &TaskTracker,
+    ) -> Result<Self, LaunchError> {
+        let launched = {
+            let launcher = Arc::clone(&launcher);
+            // The file system may be slow, and the start takes a millisecond at best.
+            tokio::task::spawn_blocking(move || launcher.launch(&policy, session))
+                .await
+                .map_err(|error| LaunchError::Descriptors(io::Error::other(error)))??
+        };
+        let Launched { holder, control, stdout, stderr, .. } = launched;
+        let tail = Arc::new(Tail::default());
+        let output = vec![
+            tracker.spawn(stdio::drain(stdout, Source::Stdout, log.clone(), None)),
+            tracker.spawn(stdio::drain(stderr, Source::Stderr, log.clone(), Some(Arc::clone(&tail)))),
+        ];
+        let control = UnixStream::from_std(control).map_err(LaunchError::Descriptors)?;
+        Ok(Self { launcher, holder, control, decoder: ReportDecoder::new(), stderr: tail, output, log })
+    }
+
+    /// The next report. An end of the stream, or garbage from a holder that a plugin got hold of, means that the
+    /// holder is gone. Cancel safe.
+    pub(super) async fn report(&mut self) -> Result<Report, ProcessEnd> {
+        loop {
+            match self.decoder.next_report() {
+                Ok(Some(report)) => return Ok(report),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!("holder {} of a worker: {error}", self.holder);
+                    return Err(ProcessEnd::HolderKilled);
+                }
+            }
+            let mut buffer = [0; 4096];
+            match self.control.read(&mut buffer).await {
+                Ok(0) | Err(_) => return Err(ProcessEnd::HolderKilled),
+                Ok(read) => self.decoder.push(buffer.get(..read).unwrap_or_default()),
+            }
+        }
+    }
+
+    /// The end of the tree. Cancel safe.
+    pub(super) async fn ended(&mut self) -> ProcessEnd {
+        loop {
+            match self.report().await {
+                Ok(Report::Started { .. }) => {}
+                Ok(Report::Failed { step, error }) => return ProcessEnd::NotStarted(format!("{step}: {error}")),
+                Ok(Report::Exited { raw_status, usage, .. }) => return ProcessEnd::Exited { raw_status, usage },
+                Err(end) => return end,
+            }
+        }
+    }
+
+    /// Asks the holder to kill the tree. The end comes as a report.
+    pub(super) fn kill(&self) {
+        let Ok(order) = encode_order(Order::Kill) else { return };
+        // A socket that takes nothing has a holder that reads nothing; `bury` kills that holder.
+        let _ = self.control.try_write(&order);
+    }
+
+    /// Makes sure that nothing of the tree is left, and returns how it ended and its last words. `end` is the end when it
+    /// has been reported already; otherwise the tree is killed.
+    pub(super) async fn bury(mut self, end: Option<ProcessEnd>) -> (ProcessEnd, String) {
+        let end = match end {
+            Some(end) => end,
+            None => {
+                self.kill();
+                match timeout(KILL_REPORT_TIMEOUT, self.ended()).await {
+                    Ok(end) => end,
+                    Err(_) => {
+                        self.launcher.kill_holder(self.holder);
+                        ProcessEnd::HolderKilled
+                    }
+                }
+            }
+        };
+        if !matches!(end, ProcessEnd::HolderKilled) {
+            // The holder outlives its last report while killed descendants are still ending.
+            let _ = timeout(KILL_REPORT_TIMEOUT, async { while self.report().await.is_ok() {} }).await;
+        }
+        self.reap().await;
+        for task in std::mem::take(&mut self.output) {
+            if timeout(OUTPUT_TIMEOUT, task).await.is_err() {
+                self.log.runner(Level::Warn, None, "output of a dead worker did not end; the rest of it is lost");
+            }
+        }
+        let tail = self.stderr.text();
+        (end, tail)
+    }
+
+    async fn reap(&self) {
+        let mut status = None;
+        for look in 0..REAP_LOOKS_MAX {
+            match self.launcher.try_reap(self.holder) {
+                Ok(Some(raw)) => {
+                    status = Some(raw);
+                    break;
+                }
+                Ok(None) if look == REAP_LOOKS_MAX / 2 => self.launcher.kill_holder(self.holder),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!("holder {} cannot be reaped: {error}", self.holder);
+                    break;
+                }
+            }
+            sleep(REAP_PAUSE).await;
+        }
+        if status == Some(0) {
+            return;
+        }
+        // Whatever the plugin had started fell to this process when the holder was killed.
+        for _ in 0..REAP_LOOKS_MAX {
+            if self.launcher.reap_orphans(crate::environment::is_tool_process).remaining == 0 {
+                return;
+            }
+            sleep(REAP_PAUSE).await;
+        }
+        tracing::warn!("processes that a worker left behind could not be killed");
+    }
+}

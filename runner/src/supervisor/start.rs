@@ -1,0 +1,292 @@
+//! From nothing to a worker that waits for calls.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use bulkhead_launcher::{LaunchPolicy, Report};
+use bulkhead_proto::worker::v1::session_response::Order;
+use bulkhead_proto::worker::v1::{LoadTrigger, SessionResponse, Welcome, WorkerLimits};
+use tokio::net::UnixStream;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::end::WorkerEnd;
+use super::lane::{Event, Worker};
+use super::process::{ProcessEnd, WorkerProcess};
+use super::registry::{WorkerRow, WorkerState};
+use super::{Supervisor, WorkerSpec};
+use crate::environment::{self, Environment};
+use crate::limits;
+use crate::session::{self, Session, Step};
+
+/// A worker that did not become ready, and the last words of its process.
+pub(super) struct StartFailure {
+    pub(super) end: WorkerEnd,
+    pub(super) stderr_tail: String,
+}
+
+impl From<WorkerEnd> for StartFailure {
+    fn from(end: WorkerEnd) -> Self {
+        Self { end, stderr_tail: String::new() }
+    }
+}
+
+/// Starts a worker and loads the plugin into it.
+pub(super) async fn start(supervisor: &Supervisor, spec: &WorkerSpec) -> Result<Worker, StartFailure> {
+    let plugin = (spec.plugin)().map_err(WorkerEnd::Load)?;
+    let requirements =
+        environment::requirements_of(&plugin).map_err(|error| WorkerEnd::Environment(error.to_string()))?;
+    let environment = supervisor
+        .environments
+        .ensure(&requirements)
+        .await
+        .map_err(|error| WorkerEnd::Environment(error.to_string()))?;
+    let mut worker = launch(supervisor, spec, &environment).await?;
+    let load = LoadTrigger {
+        trigger: spec.trigger.name.clone(),
+        database: spec.trigger.database.clone(),
+        plugin_path: plugin.to_string_lossy().into_owned(),
+        entry_point: spec.entry_point.into(),
+        arguments: spec.arguments.clone().unwrap_or_default(),
+        has_arguments: spec.arguments.is_some(),
+    };
+    let greeted = timeout(limits::WORKER_START_TIMEOUT, greet(&mut worker, spec, load)).await;
+    let ready = match greeted {
+        Ok(Ok(())) => timeout(limits::PLUGIN_LOAD_TIMEOUT, loaded(&mut worker, spec)).await,
+        Ok(Err(ended)) => return Err(failed(worker, spec, ended).await),
+        Err(_) => {
+            return Err(failed(worker, spec, silent("did not introduce itself", limits::WORKER_START_TIMEOUT)).await);
+        }
+    };
+    match ready {
+        Ok(Ok(())) => {
+            supervisor.registry.update(worker.id, |row| row.state = WorkerState::Idle);
+            Ok(worker)
+        }
+        Ok(Err(ended)) => Err(failed(worker, spec, ended).await),
+        Err(_) => Err(failed(worker, spec, silent("did not load its plugin", limits::PLUGIN_LOAD_TIMEOUT)).await),
+    }
+}
+
+fn silent(what: &str, limit: std::time::Duration) -> Ended {
+    Ended {
+        end: Some(WorkerEnd::Start(format!("worker {what} within {}", humantime::format_duration(limit)))),
+        process: None,
+    }
+}
+
+/// Why a start was broken off.
+pub(super) struct Ended {
+    /// The cause, when the runner found it; otherwise the process's own end tells.
+    pub(super) end: Option<WorkerEnd>,
+    /// The end of the process, when it was reported.
+    pub(super) process: Option<ProcessEnd>,
+}
+
+async fn failed(worker: Worker, spec: &WorkerSpec, ended: Ended) -> StartFailure {
+    let (end, stderr_tail) = worker.bury(ended.end, ended.process, spec).await;
+    let end = match end {
+        WorkerEnd::Exited(exit) => {
+            WorkerEnd::Start(format!("worker ended before it was ready: {}", WorkerEnd::Exited(exit)))
+        }
+        end => end,
+    };
+    StartFailure { end, stderr_tail }
+}
+
+async fn launch(supervisor: &Supervisor, spec: &WorkerSpec, environment: &Environment) -> Result<Worker, StartFailure> {
+    let start = |reason: String| StartFailure::from(WorkerEnd::Start(reason));
+    let (ours, theirs) =
+        std::os::unix::net::UnixStream::pair().map_err(|error| start(format!("session socket: {error}")))?;
+    ours.set_nonblocking(true).map_err(|error| start(format!("session socket: {error}")))?;
+    let ours = UnixStream::from_std(ours).map_err(|error| start(format!("session socket: {error}")))?;
+    let policy = policy(supervisor, spec, environment).map_err(|error| start(format!("home directory: {error}")))?;
+    let id = Uuid::now_v7();
+    let endpoint = session::open(ours, Arc::clone(&spec.questions), &supervisor.tracker);
+    let process = WorkerProcess::launch(
+        Arc::clone(&supervisor.launcher),
+        policy,
+        OwnedFd::from(theirs),
+        spec.log.clone(),
+        &supervisor.tracker,
+    )
+    .await
+    .map_err(|error| start(error.to_string()))?;
+    supervisor.registry.insert(WorkerRow {
+        id,
+        trigger: Arc::clone(&spec.trigger),
+        pid: None,
+        state: WorkerState::Starting,
+        environment: environment.id.clone(),
+        python: environment.python_version.clone(),
+        enforced: Vec::new(),
+        started_at: supervisor.clock.now(),
+        ended_at: None,
+        invocations: 0,
+        end: None,
+        cpu_us: None,
+        max_rss_bytes: None,
+    });
+    Ok(Worker {
+        id,
+        process,
+        session: Session::default(),
+        opened: Some(endpoint.opened),
+        channel: None,
+        supervisor: supervisor.clone(),
+    })
+}
+
+/// Waits for the first words and answers them with the order to load the plugin.
+async fn greet(worker: &mut Worker, spec: &WorkerSpec, load: LoadTrigger) -> Result<(), Ended> {
+    open_session(worker).await?;
+    let hello = loop {
+        match worker.step(spec).await? {
+            Step::Greeted(hello) => break hello,
+            _ => continue,
+        }
+    };
+    let python = hello.python_version.chars().take(64).collect();
+    worker.supervisor.registry.update(worker.id, |row| row.python = python);
+    let welcome = Welcome {
+        protocol_version: bulkhead_proto::WORKER_PROTOCOL_VERSION,
+        worker_id: worker.id.to_string(),
+        limits: Some(WorkerLimits {
+            message_bytes_max: u32::try_from(bulkhead_proto::transport::MESSAGE_BYTES_MAX).unwrap_or(u32::MAX),
+            write_buffer_bytes_max: limits::WRITE_BUFFER_BYTES_MAX,
+            log_line_bytes_max: limits::LOG_LINE_BYTES_MAX,
+            response_bytes_max: limits::RESPONSE_BYTES_MAX,
+        }),
+    };
+    for order in [Order::Welcome(welcome), Order::LoadTrigger(load)] {
+        worker.order(SessionResponse { order: Some(order) });
+    }
+    Ok(())
+}
+
+/// Waits until the worker opens its session, or is gone.
+async fn open_session(worker: &mut Worker) -> Result<(), Ended> {
+    let Some(mut opened) = worker.opened.take() else { return Ok(()) };
+    loop {
+        tokio::select! {
+            channel = &mut opened => return match channel {
+                Ok(channel) => {
+                    worker.channel = Some(channel);
+                    Ok(())
+                }
+                Err(oneshot::error::RecvError { .. }) => Err(Ended { end: None, process: worker.last_words().await }),
+            },
+            report = worker.process.report() => worker.on_report(report)?,
+        }
+    }
+}
+
+async fn loaded(worker: &mut Worker, spec: &WorkerSpec) -> Result<(), Ended> {
+    loop {
+        match worker.step(spec).await? {
+            Step::Loaded => return Ok(()),
+            Step::LoadFailed(failure) => {
+                if !failure.traceback.is_empty() {
+                    spec.log.plugin(crate::logs::Level::Error, crate::logs::Source::Runner, None, failure.traceback);
+                }
+                return Err(Ended { end: Some(WorkerEnd::Load(failure.message)), process: None });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What the process starts with. Its environment is built from nothing.
+fn policy(supervisor: &Supervisor, spec: &WorkerSpec, environment: &Environment) -> std::io::Result<LaunchPolicy> {
+    let home = supervisor.settings.homes.join(home_name(spec));
+    let temporary = home.join("tmp");
+    std::fs::create_dir_all(&temporary)?;
+    let cwd = spec.plugin_dir.clone().unwrap_or_else(|| home.clone());
+    let mut policy = LaunchPolicy::new(&environment.python, cwd);
+    policy.args = vec!["-I".to_owned(), supervisor.package.bootstrap().to_string_lossy().into_owned()];
+    policy.resources = supervisor.settings.resources;
+    let mut env = BTreeMap::new();
+    let mut set = |name: &str, value: String| env.insert(name.to_owned(), value);
+    set("HOME", home.to_string_lossy().into_owned());
+    set("TMPDIR", temporary.to_string_lossy().into_owned());
+    set("LANG", "C.UTF-8".to_owned());
+    // Plugins take naive times apart and put them together again, so the local zone must be the one they were made in.
+    set("TZ", "UTC".to_owned());
+    set("PATH", format!("{}/bin:/usr/local/bin:/usr/bin:/bin", environment.path.display()));
+    set("VIRTUAL_ENV", environment.path.to_string_lossy().into_owned());
+    // Several workers share the machine; numeric libraries would otherwise start a thread a core in each of them.
+    set("OPENBLAS_NUM_THREADS", "1".to_owned());
+    set("MALLOC_ARENA_MAX", "2".to_owned());
+    if let Some(plugin_dir) = &spec.plugin_dir {
+        set("PLUGIN_DIR", plugin_dir.to_string_lossy().into_owned());
+        set("INFLUXDB3_PLUGIN_DIR", plugin_dir.to_string_lossy().into_owned());
+    }
+    policy.env = env;
+    Ok(policy)
+}
+
+/// A directory name for the trigger: readable, and different for different triggers.
+fn home_name(spec: &WorkerSpec) -> String {
+    use sha2::{Digest, Sha256};
+    let digest = Sha256::digest(format!("{}\0{}", spec.trigger.database, spec.trigger.name));
+    let readable: String =
+        spec.trigger.name.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).take(32).collect();
+    format!("{readable}-{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3])
+}
+
+impl Worker {
+    /// Takes in a report of the holder.
+    pub(super) fn on_report(&mut self, report: Result<Report, ProcessEnd>) -> Result<(), Ended> {
+        let ended = |process| Err(Ended { end: None, process: Some(process) });
+        match report {
+            Ok(Report::Started { worker_pid, enforced, missing }) => {
+                for layer in &missing {
+                    tracing::debug!("worker {} runs without {layer}", self.id);
+                }
+                self.supervisor.registry.update(self.id, |row| {
+                    row.pid = Some(worker_pid);
+                    row.enforced = enforced;
+                });
+                Ok(())
+            }
+            Ok(Report::Failed { step, error }) => ended(ProcessEnd::NotStarted(format!("{step}: {error}"))),
+            Ok(Report::Exited { raw_status, usage, .. }) => ended(ProcessEnd::Exited { raw_status, usage }),
+            Err(end) => ended(end),
+        }
+    }
+
+    /// The next fact that the machine accepts; log lines are passed on along the way.
+    pub(super) async fn step(&mut self, spec: &WorkerSpec) -> Result<Step, Ended> {
+        loop {
+            match self.next_event().await {
+                Event::Report(report) => self.on_report(report)?,
+                Event::Fact(fact) => {
+                    let step = self
+                        .session
+                        .on_fact(fact)
+                        .map_err(|violation| Ended { end: Some(WorkerEnd::Protocol(violation)), process: None })?;
+                    match step {
+                        Step::Logged(lines) => {
+                            for line in lines {
+                                spec.log.plugin(line.level, line.source, line.invocation, line.text);
+                            }
+                        }
+                        Step::WrittenLate { invocation, database, lines } => {
+                            spec.late_writes.write(invocation, database, lines).await;
+                        }
+                        Step::Buffered => {}
+                        step => return Ok(step),
+                    }
+                }
+                Event::Disconnected(how) => {
+                    let process = self.last_words().await;
+                    // A process that ended took its connection along; one that goes on has broken the protocol.
+                    let end = if process.is_none() { Some(WorkerEnd::Disconnected(how)) } else { None };
+                    return Err(Ended { end, process });
+                }
+            }
+        }
+    }
+}

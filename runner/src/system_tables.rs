@@ -1,0 +1,214 @@
+//! The tables of schema `system`: InfluxDB 3's columns first, ours after them.
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use arrow::array::{ArrayRef, BooleanArray, StringArray, TimestampNanosecondArray, UInt64Array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::record_batch::RecordBatch;
+
+use crate::clock::nanos;
+use crate::dispatch::Engine;
+use crate::logs::LogStore;
+use crate::supervisor::WorkerRegistry;
+
+/// Database in which the rows of all databases are seen.
+const INTERNAL_DATABASE: &str = "_internal";
+
+/// Builds the tables when they are asked for.
+#[derive(Debug)]
+pub struct SystemTables {
+    /// Set once the engine runs; the host, which shows the tables, is older than the engine.
+    engine: OnceLock<Weak<Engine>>,
+    logs: Arc<LogStore>,
+    workers: Arc<WorkerRegistry>,
+}
+
+const TABLES: [&str; 4] =
+    ["processing_engine_logs", "processing_engine_trigger_arguments", "processing_engine_triggers", "workers"];
+
+fn schema(table: &str) -> Option<SchemaRef> {
+    let schema = match table {
+        "processing_engine_logs" => logs_schema(),
+        "processing_engine_trigger_arguments" => arguments_schema(),
+        "processing_engine_triggers" => triggers_schema(),
+        "workers" => workers_schema(),
+        _ => return None,
+    };
+    Some(Arc::new(schema))
+}
+
+impl SystemTables {
+    /// Tables over these.
+    #[must_use]
+    pub fn new(logs: Arc<LogStore>, workers: Arc<WorkerRegistry>) -> Self {
+        Self { engine: OnceLock::new(), logs, workers }
+    }
+
+    /// Makes the triggers of `engine` visible.
+    pub fn attach(&self, engine: &Arc<Engine>) {
+        // A second engine cannot be attached: there is one in a process.
+        let _ = self.engine.set(Arc::downgrade(engine));
+    }
+
+    /// Names and columns.
+    #[must_use]
+    pub fn tables(&self) -> Vec<(String, SchemaRef)> {
+        TABLES.iter().filter_map(|name| Some(((*name).to_owned(), schema(name)?))).collect()
+    }
+
+    /// The present rows of one table as seen from `database`.
+    #[must_use]
+    pub fn scan(&self, database: &str, table: &str) -> Option<RecordBatch> {
+        let database = (database != INTERNAL_DATABASE).then_some(database);
+        let schema = schema(table)?;
+        let columns = match table {
+            "processing_engine_logs" => self.logs(database),
+            "processing_engine_trigger_arguments" => self.arguments(database),
+            "processing_engine_triggers" => self.triggers(database),
+            _ => self.workers(database),
+        };
+        RecordBatch::try_new(schema, columns).inspect_err(|error| tracing::error!("system.{table}: {error}")).ok()
+    }
+
+    fn triggers(&self, database: Option<&str>) -> Vec<ArrayRef> {
+        let engine = self.engine.get().and_then(Weak::upgrade);
+        let mut triggers = engine.map(|engine| engine.list()).unwrap_or_default();
+        triggers.retain(|trigger| database.is_none_or(|name| trigger.definition.id.database == name));
+        let of = |text: fn(&crate::dispatch::TriggerInfo) -> Option<String>| strings(triggers.iter().map(text));
+        vec![
+            of(|trigger| Some(trigger.definition.id.name.clone())),
+            of(|trigger| Some(trigger.definition.plugin.filename().to_owned())),
+            of(|trigger| Some(trigger.definition.spec.system_table_json())),
+            Arc::new(triggers.iter().map(|trigger| Some(trigger.definition.disabled)).collect::<BooleanArray>()),
+            of(|trigger| Some(trigger.definition.error_behavior.word().to_owned())),
+            Arc::new(triggers.iter().map(|trigger| Some(trigger.definition.run_async)).collect::<BooleanArray>()),
+            of(|trigger| Some(trigger.state.word().to_owned())),
+            of(|trigger| trigger.reason.clone()),
+            of(|trigger| Some(trigger.definition.id.database.clone())),
+        ]
+    }
+
+    fn arguments(&self, database: Option<&str>) -> Vec<ArrayRef> {
+        let engine = self.engine.get().and_then(Weak::upgrade);
+        let mut triggers = engine.map(|engine| engine.list()).unwrap_or_default();
+        triggers.retain(|trigger| database.is_none_or(|name| trigger.definition.id.database == name));
+        let rows = triggers.iter().flat_map(|trigger| {
+            let name = &trigger.definition.id.name;
+            trigger
+                .definition
+                .arguments
+                .iter()
+                .flatten()
+                .map(move |(key, value)| (name.clone(), key.clone(), value.clone()))
+        });
+        let rows: Vec<_> = rows.collect();
+        vec![
+            strings(rows.iter().map(|row| Some(row.0.clone()))),
+            strings(rows.iter().map(|row| Some(row.1.clone()))),
+            strings(rows.iter().map(|row| Some(row.2.clone()))),
+        ]
+    }
+
+    fn logs(&self, database: Option<&str>) -> Vec<ArrayRef> {
+        let rows = self.logs.rows(database);
+        vec![
+            Arc::new(rows.iter().map(|row| Some(nanos(row.time))).collect::<TimestampNanosecondArray>()),
+            strings(rows.iter().map(|row| Some(row.trigger.name.clone()))),
+            strings(rows.iter().map(|row| Some(row.level.word().to_owned()))),
+            strings(rows.iter().map(|row| Some(row.text.clone()))),
+            strings(rows.iter().map(|row| Some(row.source.word().to_owned()))),
+            strings(rows.iter().map(|row| row.invocation.map(|id| id.to_string()))),
+            strings(rows.iter().map(|row| Some(row.trigger.database.clone()))),
+        ]
+    }
+
+    fn workers(&self, database: Option<&str>) -> Vec<ArrayRef> {
+        let mut rows = self.workers.rows();
+        rows.retain(|row| database.is_none_or(|name| row.trigger.database == name));
+        vec![
+            strings(rows.iter().map(|row| Some(row.id.to_string()))),
+            strings(rows.iter().map(|row| Some(row.trigger.name.clone()))),
+            Arc::new(rows.iter().map(|row| row.pid.and_then(|pid| u64::try_from(pid).ok())).collect::<UInt64Array>()),
+            strings(rows.iter().map(|row| Some(row.state.word().to_owned()))),
+            strings(rows.iter().map(|row| row.end.clone())),
+            strings(rows.iter().map(|row| Some(row.environment.clone()))),
+            strings(rows.iter().map(|row| Some(row.python.clone()))),
+            strings(rows.iter().map(|row| Some(row.enforced.join(",")))),
+            Arc::new(rows.iter().map(|row| Some(row.invocations)).collect::<UInt64Array>()),
+            Arc::new(rows.iter().map(|row| Some(nanos(row.started_at))).collect::<TimestampNanosecondArray>()),
+            Arc::new(rows.iter().map(|row| row.ended_at.map(nanos)).collect::<TimestampNanosecondArray>()),
+            Arc::new(rows.iter().map(|row| row.cpu_us).collect::<UInt64Array>()),
+            Arc::new(rows.iter().map(|row| row.max_rss_bytes).collect::<UInt64Array>()),
+            strings(rows.iter().map(|row| Some(row.trigger.database.clone()))),
+        ]
+    }
+}
+
+fn strings(values: impl Iterator<Item = Option<String>>) -> ArrayRef {
+    Arc::new(values.collect::<StringArray>())
+}
+
+fn utf8(name: &str) -> Field {
+    Field::new(name, DataType::Utf8, false)
+}
+
+fn utf8_nullable(name: &str) -> Field {
+    Field::new(name, DataType::Utf8, true)
+}
+
+fn timestamp(name: &str, nullable: bool) -> Field {
+    Field::new(name, DataType::Timestamp(TimeUnit::Nanosecond, None), nullable)
+}
+
+fn number(name: &str, nullable: bool) -> Field {
+    Field::new(name, DataType::UInt64, nullable)
+}
+
+fn triggers_schema() -> Schema {
+    Schema::new(vec![
+        utf8("trigger_name"),
+        utf8("plugin_filename"),
+        utf8("trigger_specification"),
+        Field::new("disabled", DataType::Boolean, false),
+        utf8("error_behavior"),
+        Field::new("run_async", DataType::Boolean, false),
+        utf8("state"),
+        utf8_nullable("state_reason"),
+        utf8("database"),
+    ])
+}
+
+fn arguments_schema() -> Schema {
+    Schema::new(vec![utf8("trigger_name"), utf8("argument_key"), utf8("argument_value")])
+}
+
+fn logs_schema() -> Schema {
+    Schema::new(vec![
+        timestamp("event_time", false),
+        utf8("trigger_name"),
+        utf8("log_level"),
+        utf8("log_text"),
+        utf8("source"),
+        utf8_nullable("invocation_id"),
+        utf8("database"),
+    ])
+}
+
+fn workers_schema() -> Schema {
+    Schema::new(vec![
+        utf8("worker_id"),
+        utf8("trigger_name"),
+        number("pid", true),
+        utf8("state"),
+        utf8_nullable("end_cause"),
+        utf8("environment"),
+        utf8("python"),
+        utf8("enforced"),
+        number("invocations", false),
+        timestamp("started_at", false),
+        timestamp("ended_at", true),
+        number("cpu_us", true),
+        number("max_rss_bytes", true),
+        utf8("database"),
+    ])
+}

@@ -1,0 +1,11 @@
+//! What a trigger is, when it runs and what follows a failure. Pure: no I/O, no clock, no async.
+
+mod definition;
+mod policy;
+mod schedule;
+mod spec;
+
+pub use definition::{ErrorBehavior, PluginLocation, TriggerDefinition, TriggerId, TriggerNameError};
+pub use policy::{AfterFailure, Backoff, RetryPolicy, after_failure};
+pub use schedule::{Due, Schedule, due};
+pub use spec::{SpecError, TriggerKind, TriggerSpec};
