@@ -1,6 +1,6 @@
 """Request plugin: the hottest day of one station, or of all of them.
 
-    GET /api/v3/engine/hottest?location=Hayward
+GET /api/v3/engine/hottest?location=Hayward
 """
 
 from datetime import datetime, timezone
