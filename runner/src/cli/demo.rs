@@ -115,7 +115,7 @@ impl Demo {
             .await?;
 
         step("What the scheduled plugin reported");
-        self.wait("station reports", "SELECT count(*) AS n FROM station_report WHERE days = 1096", 3).await?;
+        self.wait("stations reported", "SELECT count(DISTINCT location) AS n FROM station_report WHERE days = 1096", 3).await?;
         self.table("SELECT location, days, mean_temp FROM station_report ORDER BY time DESC, location LIMIT 3").await?;
 
         step("What the request plugin answers: GET /api/v3/engine/hottest?location=Hayward");
@@ -135,7 +135,7 @@ impl Demo {
         let path = with_query("/api/v3/write_lp", &[("db", DATABASE)]);
         self.client.post(&path, "doomed value=1").await?.success("write")?;
         self.wait(
-            "worker died",
+            "worker dead",
             "SELECT count(*) AS n FROM system.workers WHERE trigger_name = 'segfault' AND state = 'ended'",
             1,
         )
@@ -265,13 +265,16 @@ fn by_hand(url: &str, stays: bool) {
     } else {
         (String::new(), "  bulkhead serve --plugin-dir examples/plugins &\n".to_owned())
     };
+    // Whoever has built it has no `bulkhead` on the path yet.
+    let program = std::env::args().next().unwrap_or_else(|| "bulkhead".to_owned());
+    let serve = serve.replace("bulkhead", &program);
     let api = if stays { url } else { "http://127.0.0.1:8181" };
     say(format!(
-        "{serve}  bulkhead create database{host} weather
-  bulkhead create trigger{host} -d weather --path daily_range.py --trigger-spec table:weather daily_range
-  bulkhead create trigger{host} -d weather --path hottest_day.py --trigger-spec request:hottest hottest
-  bulkhead write{host} -d weather --file examples/data/bay-area-weather.lp
-  bulkhead query{host} -d weather 'SELECT * FROM daily_range LIMIT 5'
+        "{serve}  {program} create database{host} weather
+  {program} create trigger{host} -d weather --path daily_range.py --trigger-spec table:weather daily_range
+  {program} create trigger{host} -d weather --path hottest_day.py --trigger-spec request:hottest hottest
+  {program} write{host} -d weather --file examples/data/bay-area-weather.lp
+  {program} query{host} -d weather 'SELECT * FROM daily_range LIMIT 5'
   curl '{api}/api/v3/engine/hottest?location=Hayward'"
     ));
 }
