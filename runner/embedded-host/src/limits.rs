@@ -76,8 +76,8 @@ pub const QUERY_MEMORY_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Bytes of temporary files that all queries together may spill to.
 pub const QUERY_SPILL_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 
-/// Bytes of one SQL text.
-pub const SQL_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of one SQL text. The time to plan a query grows with the square of its expressions, and planning cannot be interrupted.
+pub const SQL_BYTES_MAX: usize = 128 * 1024;
 
 /// Result batches that wait for a slow reader of a query.
 pub const RESULT_BATCHES_BUFFERED_MAX: usize = 2;

@@ -115,7 +115,8 @@ impl Demo {
             .await?;
 
         step("What the scheduled plugin reported");
-        self.wait("stations reported", "SELECT count(DISTINCT location) AS n FROM station_report WHERE days = 1096", 3).await?;
+        self.wait("stations reported", "SELECT count(DISTINCT location) AS n FROM station_report WHERE days = 1096", 3)
+            .await?;
         self.table("SELECT location, days, mean_temp FROM station_report ORDER BY time DESC, location LIMIT 3").await?;
 
         step("What the request plugin answers: GET /api/v3/engine/hottest?location=Hayward");

@@ -141,7 +141,12 @@ impl TriggerRunner {
         };
         self.log.runner(Level::Error, Some(occasion.invocation), text);
         if !failure.traceback.is_empty() {
-            self.log.plugin(Level::Error, Source::Runner, Some(occasion.invocation), failure.traceback.trim_end().to_owned());
+            self.log.plugin(
+                Level::Error,
+                Source::Runner,
+                Some(occasion.invocation),
+                failure.traceback.trim_end().to_owned(),
+            );
         }
     }
 

@@ -51,11 +51,7 @@ pub(super) enum Event {
 /// Runs one worker from its first job to its end.
 pub(super) async fn run(shared: Arc<Shared>, mut jobs: mpsc::Receiver<Job>) {
     let Some(first) = jobs.recv().await else { return };
-    let started = tokio::select! {
-        started = start::start(&shared.supervisor, &shared.spec) => started,
-        () = first.call.cancel.cancelled() => Err(WorkerEnd::Cancelled.into()),
-    };
-    let mut worker = match started {
+    let mut worker = match start::start(&shared.supervisor, &shared.spec, &first.call.cancel).await {
         Ok(worker) => worker,
         Err(failure) => {
             jobs.close();
@@ -77,27 +73,27 @@ pub(super) async fn run(shared: Arc<Shared>, mut jobs: mpsc::Receiver<Job>) {
         };
         match serve(&mut worker, &shared, current).await {
             Ok(()) => {}
-            Err(broken) => break Err((broken.ended, Some(broken.job))),
+            Err(broken) => break Err((broken.ended, broken.waiting)),
         }
     };
     jobs.close();
     match ended {
         Ok(()) => worker.leave(&shared.spec).await,
-        Err((ended, job)) => {
+        Err((ended, waiting)) => {
             let id = worker.id;
             let (end, tail) = worker.bury(ended.end, ended.process, &shared.spec).await;
             shared.ended(&end, &tail);
-            if let Some((reply, begun)) = job {
+            if let Some((reply, begun)) = waiting {
                 answer(reply, CallEnd::Failed(end.failure(tail)), begun.elapsed(), Some(id));
             }
         }
     }
 }
 
-/// A worker that cannot go on, with the caller who still waits.
+/// A worker that cannot go on, with the caller who still waits for it, if there is one.
 struct Broken {
     ended: Ended,
-    job: (oneshot::Sender<CallResult>, Instant),
+    waiting: Option<(oneshot::Sender<CallResult>, Instant)>,
 }
 
 fn answer(reply: oneshot::Sender<CallResult>, end: CallEnd, elapsed: Duration, worker: Option<Uuid>) {
@@ -143,15 +139,11 @@ async fn serve(worker: &mut Worker, shared: &Shared, job: Job) -> Result<(), Bro
         Ok((end, Trust::Lost)) => {
             answer(reply, end, begun.elapsed(), Some(worker.id));
             // The caller has its answer; the worker is replaced because the plugin was interrupted half way.
-            let (reply, _) = oneshot::channel();
-            return Err(Broken {
-                ended: Ended { end: Some(WorkerEnd::Cancelled), process: None },
-                job: (reply, begun),
-            });
+            return Err(Broken { ended: Ended { end: Some(WorkerEnd::Cancelled), process: None }, waiting: None });
         }
         Err(ended) => ended,
     };
-    Err(Broken { ended, job: (reply, begun) })
+    Err(Broken { ended, waiting: Some((reply, begun)) })
 }
 
 /// Whether a worker may be given another call.

@@ -113,8 +113,9 @@ impl Pool {
         let Some(delay) = self.shared.restart.lock().delay(self.shared.code_changed_at(), Instant::now()) else {
             return Ok(());
         };
+        // Code and requirements stay unusable until somebody changes them: waiting for that would only pile up events.
         let is_hopeless = matches!(delay.end, WorkerEnd::Load(_) | WorkerEnd::Environment(_));
-        if !call.patient && (is_hopeless || delay.wait > IMPATIENT_WAIT_MAX) {
+        if is_hopeless || (!call.patient && delay.wait > IMPATIENT_WAIT_MAX) {
             return Err(failed(&delay.end, delay.stderr_tail));
         }
         tokio::select! {

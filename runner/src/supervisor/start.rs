@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 
 use bulkhead_launcher::{LaunchPolicy, Report};
@@ -10,6 +11,7 @@ use bulkhead_proto::worker::v1::{LoadTrigger, SessionResponse, Welcome, WorkerLi
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::end::WorkerEnd;
@@ -33,17 +35,36 @@ impl From<WorkerEnd> for StartFailure {
     }
 }
 
-/// Starts a worker and loads the plugin into it.
-pub(super) async fn start(supervisor: &Supervisor, spec: &WorkerSpec) -> Result<Worker, StartFailure> {
+/// Starts a worker and loads the plugin into it, unless it is cancelled meanwhile.
+pub(super) async fn start(
+    supervisor: &Supervisor,
+    spec: &WorkerSpec,
+    cancel: &CancellationToken,
+) -> Result<Worker, StartFailure> {
     let plugin = (spec.plugin)().map_err(WorkerEnd::Load)?;
     let requirements =
         environment::requirements_of(&plugin).map_err(|error| WorkerEnd::Environment(error.to_string()))?;
-    let environment = supervisor
-        .environments
-        .ensure(&requirements)
-        .await
-        .map_err(|error| WorkerEnd::Environment(error.to_string()))?;
+    let environment = tokio::select! {
+        built = supervisor.environments.ensure(&requirements) => built.map_err(|error| WorkerEnd::Environment(error.to_string()))?,
+        () = cancel.cancelled() => return Err(WorkerEnd::Cancelled.into()),
+    };
+    // From here on there is a process, which is buried whatever happens.
     let mut worker = launch(supervisor, spec, &environment).await?;
+    let ready = tokio::select! {
+        ready = prepare(&mut worker, spec, &plugin) => ready,
+        () = cancel.cancelled() => Err(Ended { end: Some(WorkerEnd::Cancelled), process: None }),
+    };
+    match ready {
+        Ok(()) => {
+            supervisor.registry.update(worker.id, |row| row.state = WorkerState::Idle);
+            Ok(worker)
+        }
+        Err(ended) => Err(failed(worker, spec, ended).await),
+    }
+}
+
+/// From a started process to a loaded plugin, in bounded time.
+async fn prepare(worker: &mut Worker, spec: &WorkerSpec, plugin: &Path) -> Result<(), Ended> {
     let load = LoadTrigger {
         trigger: spec.trigger.name.clone(),
         database: spec.trigger.database.clone(),
@@ -52,22 +73,12 @@ pub(super) async fn start(supervisor: &Supervisor, spec: &WorkerSpec) -> Result<
         arguments: spec.arguments.clone().unwrap_or_default(),
         has_arguments: spec.arguments.is_some(),
     };
-    let greeted = timeout(limits::WORKER_START_TIMEOUT, greet(&mut worker, spec, load)).await;
-    let ready = match greeted {
-        Ok(Ok(())) => timeout(limits::PLUGIN_LOAD_TIMEOUT, loaded(&mut worker, spec)).await,
-        Ok(Err(ended)) => return Err(failed(worker, spec, ended).await),
-        Err(_) => {
-            return Err(failed(worker, spec, silent("did not introduce itself", limits::WORKER_START_TIMEOUT)).await);
-        }
-    };
-    match ready {
-        Ok(Ok(())) => {
-            supervisor.registry.update(worker.id, |row| row.state = WorkerState::Idle);
-            Ok(worker)
-        }
-        Ok(Err(ended)) => Err(failed(worker, spec, ended).await),
-        Err(_) => Err(failed(worker, spec, silent("did not load its plugin", limits::PLUGIN_LOAD_TIMEOUT)).await),
-    }
+    timeout(limits::WORKER_START_TIMEOUT, greet(worker, spec, load))
+        .await
+        .unwrap_or_else(|_| Err(silent("did not introduce itself", limits::WORKER_START_TIMEOUT)))?;
+    timeout(limits::PLUGIN_LOAD_TIMEOUT, loaded(worker, spec))
+        .await
+        .unwrap_or_else(|_| Err(silent("did not load its plugin", limits::PLUGIN_LOAD_TIMEOUT)))
 }
 
 fn silent(what: &str, limit: std::time::Duration) -> Ended {

@@ -2,6 +2,7 @@
 
 mod columns;
 mod rows;
+mod scan;
 mod split;
 
 use std::collections::HashMap;
@@ -9,9 +10,10 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
-use influxdb_line_protocol::{ParsedLine, parse_lines};
+use influxdb_line_protocol::parse_lines;
 
 use self::rows::TableRowsBuilder;
+use self::scan::{Line, Scanner};
 use self::split::Lines;
 use crate::error::{LimitExceeded, LineError};
 use crate::limits;
@@ -79,14 +81,16 @@ impl LineParser {
 
     /// Reads one body. Returns false when it stopped at a bad line, which is then the last of the errors.
     pub(crate) fn feed(&mut self, body: &str, options: LineOptions) -> bool {
+        let mut scanner = Scanner::default();
         for (line_number, line) in Lines::new(body) {
-            // One line comes back as one item, or as none when it is blank or a comment.
-            let Some(parsed) = parse_lines(line).next() else {
-                continue;
-            };
-            let outcome = match parsed {
-                Ok(parsed) => self.push(&parsed, options),
-                Err(error) => Err(error.to_string()),
+            let outcome = match scanner.scan(line) {
+                Some(line) => self.push(line, options),
+                // One line comes back as one item, or as none when it is blank or a comment.
+                None => match parse_lines(line).next() {
+                    Some(Ok(parsed)) => self.push(Line::from(&parsed), options),
+                    Some(Err(error)) => Err(error.to_string()),
+                    None => continue,
+                },
             };
             if let Err(error_message) = outcome {
                 if self.errors.len() < limits::LINE_ERRORS_MAX {
@@ -118,14 +122,14 @@ impl LineParser {
         Ok(ParsedLines { tables, errors: self.errors })
     }
 
-    fn push(&mut self, line: &ParsedLine<'_>, options: LineOptions) -> Result<(), String> {
+    fn push(&mut self, line: Line<'_, '_>, options: LineOptions) -> Result<(), String> {
         let time = match line.timestamp {
             None => options.default_time,
             Some(timestamp) => options.precision.to_nanoseconds(timestamp).ok_or_else(|| {
                 format!("timestamp '{timestamp}' is out of range: its nanoseconds do not fit into 64 bits")
             })?,
         };
-        let table = self.table_of(line.series.measurement.as_str())?;
+        let table = self.table_of(line.table)?;
         self.tables[table].push(line, time)
     }
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, TimestampNanosecondArray};
 use arrow::datatypes::{Field, Schema};
 use arrow::error::ArrowError;
-use influxdb_line_protocol::ParsedLine;
 
 use super::ParsedTable;
 use super::columns::{Column, kind_of};
+use super::scan::Line;
 use crate::error::LimitExceeded;
 use crate::limits::COLUMNS_PER_TABLE_MAX;
 use crate::schema::{ColumnKind, TIME_COLUMN, TableSchema, time_field};
@@ -62,7 +62,7 @@ impl TableRowsBuilder {
     ///
     /// # Errors
     /// What is wrong with the line, which then has no effect.
-    pub(super) fn push(&mut self, line: &ParsedLine<'_>, time: i64) -> Result<(), String> {
+    pub(super) fn push(&mut self, line: Line<'_, '_>, time: i64) -> Result<(), String> {
         self.lines += 1;
         std::mem::swap(&mut self.resolved, &mut self.guess);
         self.resolved.clear();
@@ -77,10 +77,10 @@ impl TableRowsBuilder {
         }
         let row = self.times.len();
         let mut resolved = self.resolved.iter();
-        for ((_, value), &column) in line.series.tag_set.iter().flatten().zip(&mut resolved) {
+        for ((_, value), &column) in line.tags.iter().zip(&mut resolved) {
             self.columns[column].push_tag(row, value.as_str());
         }
-        for ((_, value), &column) in line.field_set.iter().zip(&mut resolved) {
+        for ((_, value), &column) in line.fields.iter().zip(&mut resolved) {
             if column != REPLACED {
                 self.columns[column].push_field(row, value);
             }
@@ -112,8 +112,8 @@ impl TableRowsBuilder {
         Ok(Some(ParsedTable { name: self.name, batch, spans, added, new: self.known.is_none() }))
     }
 
-    fn resolve(&mut self, line: &ParsedLine<'_>) -> Result<(), String> {
-        for (key, _) in line.series.tag_set.iter().flatten() {
+    fn resolve(&mut self, line: Line<'_, '_>) -> Result<(), String> {
+        for (key, _) in line.tags {
             let column = self.column_of(key.as_str(), ColumnKind::Tag)?;
             if self.columns[column].last_line == self.lines {
                 return Err(format!("Must not contain duplicate tags, but \"{}\" was repeated", key.as_str()));
@@ -121,7 +121,7 @@ impl TableRowsBuilder {
             self.columns[column].last_line = self.lines;
             self.resolved.push(column);
         }
-        for (key, value) in &line.field_set {
+        for (key, value) in line.fields {
             let column = self.column_of(key.as_str(), kind_of(value))?;
             if self.columns[column].last_line == self.lines {
                 // The last value of a repeated field counts.

@@ -153,9 +153,10 @@ async fn a_dropped_result_stops_its_query() {
 async fn deep_expressions_do_not_end_the_process() {
     let world = World::new();
     let host = world.open().await;
-    let sums = format!("select {}", vec!["1"; 2_000].join("+"));
+    let sums = format!("select {} as x", vec!["1"; 500].join("+"));
+    let chain = format!("select 1 where {}", vec!["1=1"; 1_000].join(" and "));
     let nested = format!("select {}1{}", "(".repeat(5_000), ")".repeat(5_000));
-    for sql in [sums, nested] {
+    for sql in [sums, chain, nested] {
         // Either answer will do.
         let _ = batches(&host, "_internal", &sql, &[]).await;
     }

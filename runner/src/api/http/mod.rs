@@ -3,6 +3,7 @@
 mod body;
 mod databases;
 mod engine;
+mod flight;
 mod format;
 mod params;
 mod query;
@@ -71,6 +72,7 @@ fn router(api: HttpApi) -> Router {
         .route(&format!("{triggers}/disable"), post(triggers::disable))
         .route("/api/v3/engine/", any(engine::call_root))
         .route("/api/v3/engine/{*path}", any(engine::call))
+        .route_service(flight::ROUTE, flight::service(api.clone()))
         .method_not_allowed_fallback(not_found)
         .fallback(not_found)
         .with_state(api)

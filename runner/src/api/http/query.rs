@@ -60,7 +60,7 @@ async fn run(api: HttpApi, request: QueryRequest, headers: &HeaderMap) -> Result
     format::rows(format, rows).await
 }
 
-fn parameter((name, value): (String, Value)) -> Result<(String, Parameter), Refusal> {
+pub(super) fn parameter((name, value): (String, Value)) -> Result<(String, Parameter), Refusal> {
     let parameter = match value {
         Value::Null => Parameter::Null,
         Value::Bool(value) => Parameter::Boolean(value),
