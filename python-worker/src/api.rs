@@ -94,7 +94,12 @@ impl PluginApi {
     }
 
     /// Writes to a database at once.
-    fn write_sync_to_db(&self, db_name: &Bound<'_, PyAny>, line_builder: &Bound<'_, PyAny>, no_sync: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn write_sync_to_db(
+        &self,
+        db_name: &Bound<'_, PyAny>,
+        line_builder: &Bound<'_, PyAny>,
+        no_sync: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
         self.write_now(argument("db_name", db_name)?, line_builder, argument("no_sync", no_sync)?)
     }
 }
@@ -138,7 +143,8 @@ impl PluginApi {
         if lines.len() > self.payload_bytes_max() {
             return Err(limit_exceeded("message_bytes_max", max.into(), lines.len() as u64));
         }
-        let batch = WriteBatch { database: database.to_owned(), line_protocol: Bytes::copy_from_slice(lines.as_bytes()) };
+        let batch =
+            WriteBatch { database: database.to_owned(), line_protocol: Bytes::copy_from_slice(lines.as_bytes()) };
         let request = WriteSyncRequest { invocation_id: self.invocation.id(), batch: Some(batch), no_sync };
         match self.ask(line_builder.py(), Ask::WriteSync(request))? {
             Answer::Written => Ok(()),
@@ -172,7 +178,9 @@ impl PluginApi {
         while let Err(refused) = self.shared.questions.try_send(question) {
             question = match refused {
                 TrySendError::Full(question) => question,
-                TrySendError::Closed(_) => return Err(PyRuntimeError::new_err("the session with the runner has ended")),
+                TrySendError::Closed(_) => {
+                    return Err(PyRuntimeError::new_err("the session with the runner has ended"));
+                }
             };
             py.detach(|| std::thread::sleep(ROOM_POLL));
             py.check_signals()?;
@@ -201,7 +209,8 @@ impl PluginApi {
         if self.shared.is_main_thread() {
             self.invocation.deliver_cancellation();
         }
-        let reason = self.invocation.cancellation().map_or("the call was cancelled", |cancellation| &cancellation.reason);
+        let reason =
+            self.invocation.cancellation().map_or("the call was cancelled", |cancellation| &cancellation.reason);
         Cancelled::new_err(reason.to_owned())
     }
 }

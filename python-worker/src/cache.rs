@@ -79,7 +79,8 @@ impl Entries {
             return Vec::new();
         }
         self.swept_at = Some(now);
-        let dead: Vec<String> = self.by_key.iter().filter(|(_, entry)| !entry.is_live(now)).map(|(key, _)| key.clone()).collect();
+        let dead: Vec<String> =
+            self.by_key.iter().filter(|(_, entry)| !entry.is_live(now)).map(|(key, _)| key.clone()).collect();
         dead.iter().filter_map(|key| self.by_key.remove(key)).collect()
     }
 }
@@ -114,7 +115,10 @@ impl PyCache {
     ) -> PyResult<()> {
         let key: &str = argument("key", key)?;
         let ttl: Option<f64> = optional("ttl", ttl)?;
-        let ttl = ttl.map(Duration::try_from_secs_f64).transpose().map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let ttl = ttl
+            .map(Duration::try_from_secs_f64)
+            .transpose()
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
         // A time beyond the clock's range is never reached.
         let expires_at = ttl.and_then(|ttl| Instant::now().checked_add(ttl));
         self.namespace(use_global)?.put(key, Entry { value, expires_at });

@@ -38,7 +38,12 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(crate) fn new(invocation: Arc<Invocation>, api: Py<PluginApi>, event: CallEvent, response_bytes_max: u64) -> Self {
+    pub(crate) fn new(
+        invocation: Arc<Invocation>,
+        api: Py<PluginApi>,
+        event: CallEvent,
+        response_bytes_max: u64,
+    ) -> Self {
         Self { invocation, api, event: Mutex::new(Some(event)), outcome: Mutex::new(None), response_bytes_max }
     }
 
@@ -48,8 +53,12 @@ impl Call {
         drop(self.event.lock().take());
         let said = self.outcome.lock().take();
         let kind = match (self.invocation.cancellation(), raised, said) {
-            (Some(cancellation), ..) => Kind::Failure(failure(cancellation.kind, cancellation.reason.clone(), String::new())),
-            (None, Some((message, traceback)), _) => Kind::Failure(failure(FailureKind::Exception.into(), message, traceback)),
+            (Some(cancellation), ..) => {
+                Kind::Failure(failure(cancellation.kind, cancellation.reason.clone(), String::new()))
+            }
+            (None, Some((message, traceback)), _) => {
+                Kind::Failure(failure(FailureKind::Exception.into(), message, traceback))
+            }
             (None, None, Some(said)) => said,
             (None, None, None) => Kind::Success(Success { http_response: None }),
         };
@@ -96,7 +105,10 @@ impl Call {
     }
 
     /// Query parameters, headers and body of a request.
-    fn take_request<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyDict>, Bound<'py, PyDict>, Bound<'py, PyBytes>)> {
+    fn take_request<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<(Bound<'py, PyDict>, Bound<'py, PyDict>, Bound<'py, PyBytes>)> {
         let CallEvent::Request(request) = self.take_event()? else { return Err(wrong_event("a request")) };
         let HttpRequest { query_parameters, headers, body, .. } = request;
         Ok((to_dict(py, &query_parameters)?, to_dict(py, &headers)?, PyBytes::new(py, &body)))
@@ -107,7 +119,11 @@ impl Call {
         let size = body.len() as u64;
         let max = self.response_bytes_max;
         let kind = if size > max {
-            Kind::Failure(failure(FailureKind::Limit.into(), limit_text("response_bytes_max", max, size), String::new()))
+            Kind::Failure(failure(
+                FailureKind::Limit.into(),
+                limit_text("response_bytes_max", max, size),
+                String::new(),
+            ))
         } else {
             let headers = headers.into_iter().map(|(key, value)| KeyValue { key, value }).collect();
             let response = HttpResponse { status_code: status, headers, body: Bytes::copy_from_slice(body) };

@@ -104,7 +104,7 @@ impl Gatherer {
     pub fn cancel(&mut self, cancel: &Cancel) -> Option<PendingCall> {
         let mut call = self.partial.remove(&cancel.invocation_id)?;
         call.event = CallEvent::Writes(Vec::new());
-        call.invocation.cancel(Cancellation { reason: cancel.reason.clone(), kind: cancel.kind });
+        call.invocation.cancel(Cancellation::from(cancel.clone()));
         Some(call)
     }
 

@@ -4,6 +4,8 @@ use std::pin::pin;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use bulkhead_proto::types::v1::FailureKind;
+use bulkhead_proto::worker::v1::Cancel;
 use tokio::sync::Notify;
 
 /// Why a call was stopped.
@@ -13,6 +15,16 @@ pub struct Cancellation {
     pub reason: String,
     /// Kind of the failure to report, a `FailureKind`.
     pub kind: i32,
+}
+
+impl From<Cancel> for Cancellation {
+    fn from(cancel: Cancel) -> Self {
+        let kind = match cancel.kind() {
+            FailureKind::Unspecified => FailureKind::Cancelled,
+            kind => kind,
+        };
+        Self { reason: cancel.reason, kind: kind.into() }
+    }
 }
 
 /// One call of the plugin. The API object that came with the call keeps it alive.

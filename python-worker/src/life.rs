@@ -121,7 +121,7 @@ impl Life {
         }
         // A call that has ended is not there any more: its end and the order crossed.
         let Some(invocation) = self.calls.get(&cancel.invocation_id).cloned() else { return };
-        invocation.cancel(Cancellation { reason: cancel.reason, kind: cancel.kind });
+        invocation.cancel(Cancellation::from(cancel));
         self.signalled = self.shared.signal(&invocation).then_some(invocation);
     }
 

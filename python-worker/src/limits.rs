@@ -31,5 +31,7 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 pub const ROWS_PER_SIGNAL_CHECK: usize = 8192;
 /// Bytes of a message that are not payload: names, ids and framing.
 pub const MESSAGE_OVERHEAD_BYTES: usize = 4 << 10;
+/// Longest log line whatever the runner allows, so that a message of lines stays small.
+pub const LOG_LINE_BYTES_CEILING: u64 = 1 << 20;
 /// Bytes that the note on a cut log line may take.
 pub const CUT_NOTE_BYTES: usize = 40;

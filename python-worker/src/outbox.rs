@@ -114,7 +114,8 @@ impl Outbox {
     pub fn finish(&self, invocation_id: u64, outcome: Outcome, effects: Effects) {
         let mut state = self.state.lock();
         state.seal_logs();
-        let (own, others) = std::mem::take(&mut state.batches).into_iter().partition(|batch| batch.invocation_id == invocation_id);
+        let (own, others) =
+            std::mem::take(&mut state.batches).into_iter().partition(|batch| batch.invocation_id == invocation_id);
         state.batches = others;
         if effects == Effects::Keep {
             let own: Vec<Batch> = own;
@@ -235,7 +236,8 @@ impl State {
     }
 
     fn batch_for(&mut self, invocation_id: u64, database: &Arc<str>) -> usize {
-        let known = self.batches.iter().position(|batch| batch.invocation_id == invocation_id && batch.database == *database);
+        let known =
+            self.batches.iter().position(|batch| batch.invocation_id == invocation_id && batch.database == *database);
         if let Some(index) = known {
             return index;
         }

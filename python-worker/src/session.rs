@@ -90,6 +90,10 @@ impl Session {
 
     /// Takes text that was printed.
     fn print(&self, py: Python<'_>, to_stderr: bool, text: &Bound<'_, PyString>) -> PyResult<()> {
+        // Locks may have been held when the plugin forked, so a child takes none.
+        if self.shared.is_forked() {
+            return Ok(());
+        }
         let text = text.to_string_lossy();
         let mut rest: &str = &text;
         while !rest.is_empty() {
@@ -108,6 +112,9 @@ impl Session {
 
     /// Takes a record of Python's `logging`; `level` is a `LogLevel`.
     fn log(&self, py: Python<'_>, level: i32, text: &Bound<'_, PyString>) -> PyResult<()> {
+        if self.shared.is_forked() {
+            return Ok(());
+        }
         let level = LogLevel::try_from(level).unwrap_or(LogLevel::Info);
         let room = self.shared.log(self.inside_id(), level, LogSource::Logging, text.to_string_lossy().into_owned());
         wait_for_room(py, &self.shared, room)
@@ -148,7 +155,10 @@ impl Session {
     fn call(&self, py: Python<'_>, order: PendingCall, handler: &Bound<'_, PyAny>) -> PyResult<()> {
         let PendingCall { invocation, event } = order;
         let api = PluginApi::new(Arc::clone(&self.shared), Arc::clone(&invocation), Arc::clone(&self.cache));
-        let call = Py::new(py, Call::new(Arc::clone(&invocation), Py::new(py, api)?, event, self.shared.limits.response_bytes_max))?;
+        let call = Py::new(
+            py,
+            Call::new(Arc::clone(&invocation), Py::new(py, api)?, event, self.shared.limits.response_bytes_max),
+        )?;
         let started = Instant::now();
         self.shared.enter(&invocation);
         let raised = match invocation.cancellation() {
@@ -172,7 +182,12 @@ impl Session {
             return Err(error);
         }
         let (message, traceback) = describe(py, &error);
-        self.shared.log(None, LogLevel::Error, LogSource::Stderr, format!("a signal handler raised {message}\n{traceback}"));
+        self.shared.log(
+            None,
+            LogLevel::Error,
+            LogSource::Stderr,
+            format!("a signal handler raised {message}\n{traceback}"),
+        );
         Ok(())
     }
 

@@ -49,7 +49,13 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// The state at the start. To be called on the main thread.
-    pub(crate) fn new(outbox: Arc<Outbox>, inbox: Inbox, questions: mpsc::Sender<Question>, main_thread: Pthread, limits: WorkerLimits) -> Self {
+    pub(crate) fn new(
+        outbox: Arc<Outbox>,
+        inbox: Inbox,
+        questions: mpsc::Sender<Question>,
+        main_thread: Pthread,
+        limits: WorkerLimits,
+    ) -> Self {
         Self {
             outbox,
             inbox,
@@ -87,7 +93,8 @@ impl Shared {
     /// it was needed.
     pub(crate) fn signal(&self, invocation: &Arc<Invocation>) -> bool {
         let inside = self.inside.lock();
-        let needed = invocation.awaits_signal() && inside.as_ref().is_some_and(|current| Arc::ptr_eq(current, invocation));
+        let needed =
+            invocation.awaits_signal() && inside.as_ref().is_some_and(|current| Arc::ptr_eq(current, invocation));
         if needed {
             // The main thread exists as long as the process does.
             let _ = pthread_kill(self.main_thread, CANCEL_SIGNAL);
@@ -106,7 +113,13 @@ impl Shared {
             return Room::Enough;
         }
         let message = cut_line(text, self.log_line_bytes_max());
-        let entry = LogEntry { logged_at: Some(clock::now()), level: level.into(), source: source.into(), message, dropped_before: 0 };
+        let entry = LogEntry {
+            logged_at: Some(clock::now()),
+            level: level.into(),
+            source: source.into(),
+            message,
+            dropped_before: 0,
+        };
         self.outbox.log(invocation_id, entry)
     }
 

@@ -17,7 +17,8 @@ use crate::question::Question;
 use crate::shared::Shared;
 
 /// Signals that report a fault of the thread that gets them; blocking one kills without a report.
-const FAULTS: [Signal; 6] = [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGABRT, Signal::SIGSYS];
+const FAULTS: [Signal; 6] =
+    [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGABRT, Signal::SIGSYS];
 
 /// A session thread that says hello.
 pub(crate) struct Starting {

@@ -18,7 +18,9 @@ const AUTHORITY: &str = "http://runner.invalid";
 ///
 /// # Errors
 /// When the socket cannot be used or the peer does not speak HTTP/2.
-pub(crate) async fn connect(socket: StdUnixStream) -> Result<WorkerServiceClient<Channel>, Box<dyn std::error::Error + Send + Sync>> {
+pub(crate) async fn connect(
+    socket: StdUnixStream,
+) -> Result<WorkerServiceClient<Channel>, Box<dyn std::error::Error + Send + Sync>> {
     socket.set_nonblocking(true)?;
     let mut only = Some(TokioIo::new(UnixStream::from_std(socket)?));
     let connector = service_fn(move |_| ready(only.take().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))));
@@ -28,5 +30,7 @@ pub(crate) async fn connect(socket: StdUnixStream) -> Result<WorkerServiceClient
         .max_frame_size(FRAME_BYTES_MAX)
         .connect_with_connector(connector)
         .await?;
-    Ok(WorkerServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX))
+    Ok(WorkerServiceClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX))
 }

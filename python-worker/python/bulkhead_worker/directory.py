@@ -90,6 +90,9 @@ def _stamps_of(path: str) -> dict[str, _Stamp]:
             entries = list(os.scandir(waiting.pop()))
         except OSError:
             continue
+        if any(entry.name == "pyvenv.cfg" for entry in entries):
+            # A virtual environment is large, and not the plugin's own code.
+            continue
         for entry in entries:
             if entry.name.endswith(".py"):
                 _add_stamp(stamps, entry)

@@ -50,6 +50,8 @@ def main() -> int:
     handlers = Handlers()
     session.serve(handlers.load, handlers.call)
     session.close()
+    # What `atexit` functions print goes to the real streams: nobody reads the session any more.
+    capture.uninstall()
     return 0
 
 

@@ -1,11 +1,15 @@
 //! One column, ready to hand out its cells as Python objects.
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray, BooleanArray, LargeBinaryArray, LargeStringArray, StringArray, StringViewArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray, BooleanArray, LargeBinaryArray, LargeStringArray,
+    StringArray, StringViewArray,
+};
 use arrow::array::{ArrowPrimitiveType, PrimitiveArray};
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{
-    DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
-    TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type,
+    UInt64Type,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -44,7 +48,7 @@ impl<'py> Column<'py> {
     ///
     /// # Errors
     /// `ValueError` for a type that has no Python form yet.
-    pub(super) fn new(py: Python<'py>, array: &ArrayRef) -> PyResult<Self> {
+    pub(super) fn new(array: &ArrayRef) -> PyResult<Self> {
         Ok(match array.data_type() {
             DataType::Int64 => Self::Signed(array.as_primitive::<Int64Type>().values().clone()),
             DataType::UInt64 => Self::Unsigned(array.as_primitive::<UInt64Type>().values().clone()),
@@ -66,7 +70,7 @@ impl<'py> Column<'py> {
             DataType::LargeBinary => Self::LargeBinary(array.as_binary().clone()),
             DataType::BinaryView => Self::BinaryView(array.as_binary_view().clone()),
             DataType::Null => Self::Null,
-            unsupported => return Err(unsupported_type(py, unsupported)),
+            unsupported => return Err(unsupported_type(unsupported)),
         })
     }
 
@@ -133,9 +137,15 @@ where
 fn timestamps<'py>(array: &ArrayRef, unit: TimeUnit) -> Column<'py> {
     match unit {
         TimeUnit::Nanosecond => Column::Signed(array.as_primitive::<TimestampNanosecondType>().values().clone()),
-        TimeUnit::Microsecond => Column::Timestamp(array.as_primitive::<TimestampMicrosecondType>().values().clone(), 1_000),
-        TimeUnit::Millisecond => Column::Timestamp(array.as_primitive::<TimestampMillisecondType>().values().clone(), 1_000_000),
-        TimeUnit::Second => Column::Timestamp(array.as_primitive::<TimestampSecondType>().values().clone(), 1_000_000_000),
+        TimeUnit::Microsecond => {
+            Column::Timestamp(array.as_primitive::<TimestampMicrosecondType>().values().clone(), 1_000)
+        }
+        TimeUnit::Millisecond => {
+            Column::Timestamp(array.as_primitive::<TimestampMillisecondType>().values().clone(), 1_000_000)
+        }
+        TimeUnit::Second => {
+            Column::Timestamp(array.as_primitive::<TimestampSecondType>().values().clone(), 1_000_000_000)
+        }
     }
 }
 
@@ -156,7 +166,7 @@ fn set_bytes<'py>(dict: &DictRow<'py>, name: &Bound<'py, PyString>, bytes: &[u8]
     dict.set_object(name, PyBytes::new(dict.py(), bytes).as_any())
 }
 
-fn unsupported_type(_py: Python<'_>, data_type: &DataType) -> PyErr {
+fn unsupported_type(data_type: &DataType) -> PyErr {
     PyValueError::new_err(format!("Unsupported data type: {data_type:?}"))
 }
 

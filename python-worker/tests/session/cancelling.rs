@@ -9,8 +9,8 @@ use crate::world::{World, request_event, wal};
 
 const REASON: &str = "the deadline of 1 s passed";
 
-/// Longest time from the order to the end of the call; the runner kills after its grace.
-const PROMPT: Duration = Duration::from_millis(400);
+/// Longest time from the order to the end of the call. It takes a millisecond; the rest is for a busy machine.
+const PROMPT: Duration = Duration::from_secs(2);
 
 /// What a plugin may be doing; each says first that it has begun.
 const BUSY: [(&str, &str); 8] = [
@@ -18,9 +18,15 @@ const BUSY: [(&str, &str); 8] = [
     ("loop", "while True: pass"),
     ("query", "influxdb3_local.query('select 1')"),
     ("write_sync", "influxdb3_local.write_sync(LineBuilder('m').int64_field('i', 1), False)"),
-    ("except Exception", "while True:\n    try:\n        influxdb3_local.query('select 1')\n    except Exception:\n        pass"),
+    (
+        "except Exception",
+        "while True:\n    try:\n        influxdb3_local.query('select 1')\n    except Exception:\n        pass",
+    ),
     ("lock", "import threading; threading.Lock().acquire(); l = threading.Lock(); l.acquire(); l.acquire()"),
-    ("swallowed", "import time\ntry:\n    time.sleep(60)\nexcept BaseException:\n    pass\ninfluxdb3_local.info('more')"),
+    (
+        "swallowed",
+        "import time\ntry:\n    time.sleep(60)\nexcept BaseException:\n    pass\ninfluxdb3_local.info('more')",
+    ),
     ("returned", "import time\ntry:\n    time.sleep(60)\nexcept BaseException:\n    return 'fine'"),
 ];
 

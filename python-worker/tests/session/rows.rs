@@ -2,8 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, BooleanArray, Date32Array, DictionaryArray, Float32Array, Float64Array, Int8Array, Int64Array, NullArray};
-use arrow::array::{LargeStringArray, StringArray, StringViewArray, TimestampNanosecondArray, TimestampSecondArray, UInt16Array, UInt64Array};
+use arrow::array::{
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, DictionaryArray, Float32Array, Float64Array, Int8Array,
+    Int64Array, NullArray,
+};
+use arrow::array::{
+    LargeStringArray, StringArray, StringViewArray, TimestampNanosecondArray, TimestampSecondArray, UInt16Array,
+    UInt64Array,
+};
 use arrow::datatypes::{Field, Int32Type, Schema};
 use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::RecordBatch;
@@ -23,15 +29,18 @@ pub(crate) enum Column {
 
 /// One Arrow IPC stream.
 pub(crate) fn stream(columns: &[(&str, Column)]) -> Bytes {
-    let arrays: Vec<(Field, ArrayRef)> = columns.iter().map(|(name, column)| {
-        let array: ArrayRef = match column {
-            Column::I64(values) => Arc::new(Int64Array::from(values.clone())),
-            Column::Text(values) => Arc::new(StringArray::from(values.clone())),
-            Column::Tag(values) => Arc::new(values.iter().copied().collect::<DictionaryArray<Int32Type>>()),
-            Column::Other(array) => Arc::clone(array),
-        };
-        (Field::new(*name, array.data_type().clone(), true), array)
-    }).collect();
+    let arrays: Vec<(Field, ArrayRef)> = columns
+        .iter()
+        .map(|(name, column)| {
+            let array: ArrayRef = match column {
+                Column::I64(values) => Arc::new(Int64Array::from(values.clone())),
+                Column::Text(values) => Arc::new(StringArray::from(values.clone())),
+                Column::Tag(values) => Arc::new(values.iter().copied().collect::<DictionaryArray<Int32Type>>()),
+                Column::Other(array) => Arc::clone(array),
+            };
+            (Field::new(*name, array.data_type().clone(), true), array)
+        })
+        .collect();
     let schema = Arc::new(Schema::new(arrays.iter().map(|(field, _)| field.clone()).collect::<Vec<_>>()));
     let mut writer = StreamWriter::try_new(Vec::new(), &schema).unwrap();
     if !arrays.is_empty() {
@@ -52,7 +61,9 @@ fn numbers(range: std::ops::Range<i64>) -> Bytes {
 
 /// Calls a data-write plugin that logs what an expression of `b`, its first batch, gives.
 async fn eval(world: &mut World, expression: &str, tables: Vec<TableBatch>) -> Ended {
-    let source = format!("import json, pickle, copy\ndef process_writes(api, table_batches, args):\n    b = table_batches[0]\n    api.info(({expression}))\n");
+    let source = format!(
+        "import json, pickle, copy\ndef process_writes(api, table_batches, args):\n    b = table_batches[0]\n    api.info(({expression}))\n"
+    );
     let path = world.file("eval.py", &source);
     assert_eq!(world.load(&path, EntryPoint::Writes).await, None);
     world.call(wal(tables)).await
@@ -77,7 +88,10 @@ const LOOKS: [(&str, &str); 27] = [
     ("b['rows']", "[{'n': 1}, {'n': 2}]"),
     ("b.get('rows')", "[{'n': 1}, {'n': 2}]"),
     ("b['table_name'], b.get('nope'), b.get('nope', 1)", "('t', None, 1)"),
-    ("list(b), list(b.keys()), len(b), 'rows' in b, 'x' in b, list(reversed(b))", "(['table_name', 'rows'], ['table_name', 'rows'], 2, True, False, ['rows', 'table_name'])"),
+    (
+        "list(b), list(b.keys()), len(b), 'rows' in b, 'x' in b, list(reversed(b))",
+        "(['table_name', 'rows'], ['table_name', 'rows'], 2, True, False, ['rows', 'table_name'])",
+    ),
     ("list(b.items())", "[('table_name', 't'), ('rows', [{'n': 1}, {'n': 2}])]"),
     ("list(b.values())", "['t', [{'n': 1}, {'n': 2}]]"),
     ("b.pop('rows'), list(b)", "([{'n': 1}, {'n': 2}], ['table_name'])"),
@@ -88,12 +102,21 @@ const LOOKS: [(&str, &str); 27] = [
     ("{**b}", "{'table_name': 't', 'rows': [{'n': 1}, {'n': 2}]}"),
     ("b | {'x': 1}", "{'table_name': 't', 'rows': [{'n': 1}, {'n': 2}], 'x': 1}"),
     ("{'x': 1} | b", "{'x': 1, 'table_name': 't', 'rows': [{'n': 1}, {'n': 2}]}"),
-    ("b == {'table_name': 't', 'rows': [{'n': 1}, {'n': 2}]}, b != {}, {'table_name': 't', 'rows': [{'n': 1}, {'n': 2}]} == b", "(True, True, True)"),
+    (
+        "b == {'table_name': 't', 'rows': [{'n': 1}, {'n': 2}]}, b != {}, {'table_name': 't', 'rows': [{'n': 1}, {'n': 2}]} == b",
+        "(True, True, True)",
+    ),
     ("json.dumps(b)", r#"{"table_name": "t", "rows": [{"n": 1}, {"n": 2}]}"#),
     ("json.dumps([b], indent=None, sort_keys=True)", r#"[{"rows": [{"n": 1}, {"n": 2}], "table_name": "t"}]"#),
     ("pickle.loads(pickle.dumps(b))", "{'table_name': 't', 'rows': [{'n': 1}, {'n': 2}]}"),
-    ("copy.copy(b), copy.deepcopy(b)['rows']", "({'table_name': 't', 'rows': [{'n': 1}, {'n': 2}]}, [{'n': 1}, {'n': 2}])"),
-    ("isinstance(b, dict), type(b).__name__, type(b['rows']), type(b['rows'][0])", "(True, 'TableBatch', <class 'list'>, <class 'dict'>)"),
+    (
+        "copy.copy(b), copy.deepcopy(b)['rows']",
+        "({'table_name': 't', 'rows': [{'n': 1}, {'n': 2}]}, [{'n': 1}, {'n': 2}])",
+    ),
+    (
+        "isinstance(b, dict), type(b).__name__, type(b['rows']), type(b['rows'][0])",
+        "(True, 'TableBatch', <class 'list'>, <class 'dict'>)",
+    ),
     ("b['rows'] is b['rows'], b.get('rows') is b['rows']", "(True, True)"),
     ("(lambda rows=None, table_name=None: rows)(**b)", "[{'n': 1}, {'n': 2}]"),
     ("b.update(rows=1), b", "(None, {'table_name': 't', 'rows': 1})"),

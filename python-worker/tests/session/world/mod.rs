@@ -8,10 +8,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bulkhead_proto::WORKER_PROTOCOL_VERSION;
-use bulkhead_proto::types::v1::{Event, Failure, HttpRequest, HttpResponse, KeyValue, LogEntry, Outcome, WalBatch, event, outcome};
+use bulkhead_proto::types::v1::{
+    Event, Failure, HttpRequest, HttpResponse, KeyValue, LogEntry, Outcome, WalBatch, event, outcome,
+};
 use bulkhead_proto::worker::v1::session_request::Fact;
 use bulkhead_proto::worker::v1::session_response::Order;
-use bulkhead_proto::worker::v1::{Cancel, EntryPoint, Hello, Invoke, LoadTrigger, Log, SessionResponse, TriggerLoaded, Welcome, WorkerLimits, Written};
+use bulkhead_proto::worker::v1::{
+    Cancel, EntryPoint, Hello, Invoke, LoadTrigger, Log, SessionResponse, TriggerLoaded, Welcome, WorkerLimits, Written,
+};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -22,8 +26,12 @@ use self::service::{Peer, serve};
 /// Nothing in these tests takes long; what does hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-pub(crate) const LIMITS: WorkerLimits =
-    WorkerLimits { message_bytes_max: 64 << 20, write_buffer_bytes_max: 1 << 20, log_line_bytes_max: 1000, response_bytes_max: 1 << 20 };
+pub(crate) const LIMITS: WorkerLimits = WorkerLimits {
+    message_bytes_max: 64 << 20,
+    write_buffer_bytes_max: 1 << 20,
+    log_line_bytes_max: 1000,
+    response_bytes_max: 1 << 20,
+};
 
 /// One worker and the runner's end of its session.
 pub(crate) struct World {
@@ -46,7 +54,13 @@ impl World {
     /// A worker that was welcomed.
     pub(crate) async fn start(python: &Python) -> Self {
         let mut world = Self::connect(python).await;
-        world.order(Order::Welcome(Welcome { protocol_version: WORKER_PROTOCOL_VERSION, worker_id: "w".into(), limits: Some(LIMITS) })).await;
+        world
+            .order(Order::Welcome(Welcome {
+                protocol_version: WORKER_PROTOCOL_VERSION,
+                worker_id: "w".into(),
+                limits: Some(LIMITS),
+            }))
+            .await;
         world
     }
 
@@ -105,7 +119,9 @@ impl World {
 
     /// Loads a request plugin whose function has this body.
     pub(crate) async fn load_request(&mut self, body: &str) {
-        let mut source = String::from("def process_request(influxdb3_local, query_parameters, request_headers, request_body, args=None):\n");
+        let mut source = String::from(
+            "def process_request(influxdb3_local, query_parameters, request_headers, request_body, args=None):\n",
+        );
         for line in body.lines() {
             source.push_str(&format!("    {line}\n"));
         }
@@ -148,7 +164,12 @@ impl World {
     }
 
     pub(crate) async fn cancel(&mut self, id: u64, kind: bulkhead_proto::types::v1::FailureKind) {
-        self.order(Order::Cancel(Cancel { invocation_id: id, reason: "the deadline of 1 s passed".into(), kind: kind.into() })).await;
+        self.order(Order::Cancel(Cancel {
+            invocation_id: id,
+            reason: "the deadline of 1 s passed".into(),
+            kind: kind.into(),
+        }))
+        .await;
     }
 }
 
@@ -211,6 +232,9 @@ impl Ended {
     /// The line protocol written to a database.
     pub(crate) fn written(&self, database: &str) -> String {
         let batches = self.writes.iter().filter_map(|written| written.batch.as_ref());
-        batches.filter(|batch| batch.database == database).map(|batch| String::from_utf8_lossy(&batch.line_protocol).into_owned()).collect()
+        batches
+            .filter(|batch| batch.database == database)
+            .map(|batch| String::from_utf8_lossy(&batch.line_protocol).into_owned())
+            .collect()
     }
 }

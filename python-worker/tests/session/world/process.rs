@@ -83,7 +83,10 @@ pub(crate) fn output_of(program: &str, arguments: &[&str], pyenv_versions: &str)
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test starts interpreters by itself, the runner's launcher is not part of this package")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test starts interpreters by itself, the runner's launcher is not part of this package"
+)]
 fn command(program: &str) -> Command {
     Command::new(program)
 }

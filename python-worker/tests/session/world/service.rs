@@ -6,7 +6,9 @@ use std::sync::Mutex;
 use bulkhead_proto::transport::{CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES};
 use bulkhead_proto::worker::v1::session_request::Fact;
 use bulkhead_proto::worker::v1::worker_service_server::{WorkerService, WorkerServiceServer};
-use bulkhead_proto::worker::v1::{QueryRequest, QueryResponse, SessionRequest, SessionResponse, WriteSyncRequest, WriteSyncResponse};
+use bulkhead_proto::worker::v1::{
+    QueryRequest, QueryResponse, SessionRequest, SessionResponse, WriteSyncRequest, WriteSyncResponse,
+};
 use bytes::Bytes;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
@@ -52,8 +54,15 @@ pub(crate) fn serve(socket: std::os::unix::net::UnixStream) -> Peer {
     let (facts_in, facts) = mpsc::channel(QUEUE);
     let (queries_in, queries) = mpsc::channel(QUEUE);
     let (writes_in, writes) = mpsc::channel(QUEUE);
-    let service = Service { orders: Mutex::new(Some(orders_out)), facts: Mutex::new(Some(facts_in)), queries: queries_in, writes: writes_in };
-    let service = WorkerServiceServer::new(service).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let service = Service {
+        orders: Mutex::new(Some(orders_out)),
+        facts: Mutex::new(Some(facts_in)),
+        queries: queries_in,
+        writes: writes_in,
+    };
+    let service = WorkerServiceServer::new(service)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let incoming = tokio_stream::once(Ok::<_, std::io::Error>(socket)).chain(tokio_stream::pending());
     let server = detach(async move {
         let _ = Server::builder()
@@ -72,7 +81,10 @@ impl WorkerService for Service {
     type SessionStream = ReceiverStream<Result<SessionResponse, Status>>;
     type QueryStream = Pin<Box<dyn Stream<Item = Result<QueryResponse, Status>> + Send>>;
 
-    async fn session(&self, request: Request<Streaming<SessionRequest>>) -> Result<Response<Self::SessionStream>, Status> {
+    async fn session(
+        &self,
+        request: Request<Streaming<SessionRequest>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
         let mut said = request.into_inner();
         let facts = self.facts.lock().unwrap().take().expect("a second session");
         detach(async move {
