@@ -21,6 +21,9 @@ LOAD: Final = 2
 LIMIT: Final = 5
 """`FAILURE_KIND_LIMIT`."""
 
+RESPONSE: Final = 11
+"""`FAILURE_KIND_RESPONSE`."""
+
 _OWN_FILES: Final = (os.path.dirname(os.path.abspath(__file__)) + os.sep, "<frozen importlib")
 """Beginnings of the file names of frames that are not the plugin's."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bulkhead_worker.batches import table_batch
 from bulkhead_worker.entry import LoadError
-from bulkhead_worker.failure import EXCEPTION, LOAD, kind_of, message_of, traceback_of
+from bulkhead_worker.failure import EXCEPTION, LOAD, RESPONSE, kind_of, message_of, traceback_of
 from bulkhead_worker.plugin import find_plugin
 
 TYPE_CHECKING = False
@@ -88,7 +88,7 @@ def _process_request(function: EntryPoint, call: Call, arguments: Arguments) -> 
     try:
         response = make_response(value, call.response_bytes_max)
     except ResponseError as error:
-        call.fail(EXCEPTION, str(error), "")
+        call.fail(RESPONSE, str(error), "")
         return
     call.respond(*response)
 

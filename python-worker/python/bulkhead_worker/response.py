@@ -79,7 +79,10 @@ def _body(value: Any, body_bytes_max: int) -> tuple[Any, str]:
 def _json(value: Any) -> str:
     from json import dumps
 
-    return dumps(value)
+    try:
+        return dumps(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ResponseError(f"{type(error).__name__}: {error}") from None
 
 
 def _join(items: Any, body_bytes_max: int) -> bytes:
@@ -130,5 +133,5 @@ def _header_value(name: str, value: Any) -> str:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"'{type(value).__name__}' object is not an instance of 'str'")
+        raise ResponseError(f"TypeError: '{type(value).__name__}' object is not an instance of 'str'")
     return value

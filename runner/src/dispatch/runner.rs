@@ -224,19 +224,14 @@ impl TriggerRunner {
     }
 }
 
-/// The text that the caller of a request plugin gets. Failures of the call itself carry InfluxDB 3's prefix.
+/// The text that the caller of a request plugin gets. What the plugin raised carries InfluxDB 3's prefix.
 pub(super) fn request_error(failure: &Failure) -> String {
     match failure.kind() {
-        FailureKind::Exception if !is_return_fault(&failure.message) => {
+        FailureKind::Exception => {
             format!("Python function call failed: {}", failure.message)
         }
         _ => failure.message.clone(),
     }
-}
-
-/// Faults of the returned value, which InfluxDB 3 words without a prefix.
-fn is_return_fault(message: &str) -> bool {
-    message == "Unsupported return type from Python function" || message == "expected a dictionary in header item"
 }
 
 fn starting(event: &CallEvent) -> String {

@@ -234,16 +234,26 @@ impl Worker {
     async fn leave(mut self, spec: &WorkerSpec) {
         let drain = Drain { timeout: prost_types::Duration::try_from(limits::DRAIN_TIMEOUT).ok() };
         self.order(SessionResponse { order: Some(Order::Drain(drain)) });
-        let ended = timeout(limits::DRAIN_TIMEOUT, async {
-            loop {
-                match self.step(spec).await {
-                    Ok(_) => {}
-                    Err(ended) => return ended.process,
-                }
-            }
-        });
-        let process = ended.await.unwrap_or_default();
+        let process = timeout(limits::DRAIN_TIMEOUT, self.left(spec)).await.unwrap_or_default();
         self.bury(Some(WorkerEnd::Stopped), process, spec).await;
+    }
+
+    /// Takes in the last facts of a worker that is leaving, until its process has ended.
+    async fn left(&mut self, spec: &WorkerSpec) -> Option<ProcessEnd> {
+        loop {
+            let ended = match self.next_event().await {
+                Event::Fact(fact) => self.accept(fact, spec).await.err(),
+                Event::Report(report) => self.on_report(report).err(),
+                // It has said everything; the end of our orders is what it waits for.
+                Event::Disconnected(_) => {
+                    self.channel = None;
+                    None
+                }
+            };
+            if let Some(ended) = ended {
+                return ended.process;
+            }
+        }
     }
 
     /// Ends the process tree if it has not ended, and reports the end.
@@ -283,13 +293,12 @@ impl Worker {
         let rest = async {
             while let Some(channel) = &mut self.channel {
                 let Ok(Some(fact)) = channel.facts.message().await else { return };
-                if let Ok(Step::Logged(lines)) = self.session.on_fact(fact.fact) {
-                    for line in lines {
-                        spec.log.plugin(line.level, line.source, line.invocation, line.text);
-                    }
+                if self.accept(fact.fact, spec).await.is_err() {
+                    return;
                 }
             }
         };
+        // A process that is gone has nothing to add after this.
         let _ = timeout(LAST_WORDS_TIMEOUT, rest).await;
     }
 }
@@ -319,7 +328,7 @@ fn finished(
         Some(outcome::Kind::Success(success)) => CallEnd::Returned { response: success.http_response, writes },
         Some(outcome::Kind::Failure(mut failure)) => {
             // A live worker knows of its plugin's failures only; the runner names the others.
-            if !matches!(failure.kind(), FailureKind::Load | FailureKind::Limit) {
+            if !matches!(failure.kind(), FailureKind::Load | FailureKind::Limit | FailureKind::Response) {
                 failure.kind = FailureKind::Exception.into();
             }
             CallEnd::Failed(failure)

@@ -2,13 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use bulkhead_python_worker::package::FILES;
+use bulkhead_python_worker::package::{BOOTSTRAP_FILE, EXTENSION_FILE as EXTENSION_MODULE, FILES, NAME};
 use sha2::{Digest, Sha256};
 
 /// File name of the extension as cargo builds it.
 const EXTENSION_FILE: &str = "libbulkhead_python_worker.so";
-/// File name under which Python imports it.
-const EXTENSION_MODULE: &str = "bulkhead_worker/_native.abi3.so";
 /// Environment variable that names the extension when it lies elsewhere.
 const EXTENSION_VARIABLE: &str = "BULKHEAD_WORKER_EXTENSION";
 
@@ -54,17 +52,18 @@ impl WorkerPackage {
             let path = path.to_owned();
             move |source| PackageError::Io { path, source }
         };
-        if !directory.join(EXTENSION_MODULE).exists() {
+        let package = directory.join(NAME);
+        if !package.join(EXTENSION_MODULE).exists() {
             if root.exists() {
                 std::fs::remove_dir_all(root).map_err(io(root))?;
             }
             for (path, content) in FILES {
-                let path = directory.join("bulkhead_worker").join(path.trim_start_matches("bulkhead_worker/"));
+                let path = package.join(path);
                 create_parent(&path).map_err(io(&path))?;
                 std::fs::write(&path, content).map_err(io(&path))?;
             }
             // The extension comes last: its presence says that the package is whole.
-            let module = directory.join(EXTENSION_MODULE);
+            let module = package.join(EXTENSION_MODULE);
             create_parent(&module).map_err(io(&module))?;
             let partial = directory.join("extension.partial");
             std::fs::copy(&extension, &partial).map_err(io(&extension))?;
@@ -76,7 +75,7 @@ impl WorkerPackage {
     /// The script that an interpreter runs to become a worker.
     #[must_use]
     pub fn bootstrap(&self) -> PathBuf {
-        self.directory.join("bulkhead_worker/bootstrap.py")
+        self.directory.join(NAME).join(BOOTSTRAP_FILE)
     }
 }
 

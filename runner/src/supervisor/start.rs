@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bulkhead_launcher::{LaunchPolicy, Report};
+use bulkhead_proto::worker::v1::session_request::Fact;
 use bulkhead_proto::worker::v1::session_response::Order;
 use bulkhead_proto::worker::v1::{LoadTrigger, SessionResponse, Welcome, WorkerLimits};
 use tokio::net::UnixStream;
@@ -274,21 +275,8 @@ impl Worker {
             match self.next_event().await {
                 Event::Report(report) => self.on_report(report)?,
                 Event::Fact(fact) => {
-                    let step = self
-                        .session
-                        .on_fact(fact)
-                        .map_err(|violation| Ended { end: Some(WorkerEnd::Protocol(violation)), process: None })?;
-                    match step {
-                        Step::Logged(lines) => {
-                            for line in lines {
-                                spec.log.plugin(line.level, line.source, line.invocation, line.text);
-                            }
-                        }
-                        Step::WrittenLate { invocation, database, lines } => {
-                            spec.late_writes.write(invocation, database, lines).await;
-                        }
-                        Step::Buffered => {}
-                        step => return Ok(step),
+                    if let Some(step) = self.accept(fact, spec).await? {
+                        return Ok(step);
                     }
                 }
                 Event::Disconnected(how) => {
@@ -298,6 +286,25 @@ impl Worker {
                     return Err(Ended { end, process });
                 }
             }
+        }
+    }
+
+    /// Takes in a fact: log lines and late writes are passed on, the rest is returned.
+    pub(super) async fn accept(&mut self, fact: Option<Fact>, spec: &WorkerSpec) -> Result<Option<Step>, Ended> {
+        let violated = |violation| Ended { end: Some(WorkerEnd::Protocol(violation)), process: None };
+        match self.session.on_fact(fact).map_err(violated)? {
+            Step::Logged(lines) => {
+                for line in lines {
+                    spec.log.plugin(line.level, line.source, line.invocation, line.text);
+                }
+                Ok(None)
+            }
+            Step::WrittenLate { invocation, database, lines } => {
+                spec.late_writes.write(invocation, database, lines).await;
+                Ok(None)
+            }
+            Step::Buffered => Ok(None),
+            step => Ok(Some(step)),
         }
     }
 }
