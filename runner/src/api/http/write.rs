@@ -34,11 +34,7 @@ pub(super) async fn v2(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let params = Params::parse(query.as_deref());
-    let database = params.require("bucket")?.to_owned();
-    let precision = params.get("precision").unwrap_or("ns").to_owned();
-    write(api, Options { database, precision: Some(precision), accept_partial: true, no_sync: false }, headers, body)
-        .await
+    write(api, Options::older("bucket", query.as_deref())?, headers, body).await
 }
 
 /// `POST /write?db=&precision=`, for clients of the oldest API.
@@ -48,11 +44,7 @@ pub(super) async fn v1(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let params = Params::parse(query.as_deref());
-    let database = params.require("db")?.to_owned();
-    let precision = params.get("precision").unwrap_or("ns").to_owned();
-    write(api, Options { database, precision: Some(precision), accept_partial: true, no_sync: false }, headers, body)
-        .await
+    write(api, Options::older("db", query.as_deref())?, headers, body).await
 }
 
 struct Options {
@@ -60,6 +52,19 @@ struct Options {
     precision: Option<String>,
     accept_partial: bool,
     no_sync: bool,
+}
+
+impl Options {
+    /// The older APIs name the database differently and take timestamps for nanoseconds.
+    fn older(database: &str, query: Option<&str>) -> Result<Self, Refusal> {
+        let params = Params::parse(query);
+        Ok(Self {
+            database: params.require(database)?.to_owned(),
+            precision: Some(params.get("precision").unwrap_or("ns").to_owned()),
+            accept_partial: true,
+            no_sync: false,
+        })
+    }
 }
 
 async fn write(api: HttpApi, options: Options, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
