@@ -31,7 +31,10 @@ fn check_file(file: &FileDescriptorProto, findings: &mut Vec<String>) {
     };
     expect(directory.as_deref() == Some(file.package()), "the package is not the directory".into());
     expect(file.package().ends_with(".v1"), "the package has no version".into());
-    expect(is_lower_snake(file.name().rsplit('/').next().unwrap_or_default().trim_end_matches(".proto")), "file name".into());
+    expect(
+        is_lower_snake(file.name().rsplit('/').next().unwrap_or_default().trim_end_matches(".proto")),
+        "file name".into(),
+    );
     for (path, name) in elements(file) {
         expect(has_comment(file, &path), format!("`{name}` has no comment"));
     }
@@ -53,7 +56,10 @@ fn check_message(message: &DescriptorProto, expect: &mut impl FnMut(bool, String
     }
     for oneof in &message.oneof_decl {
         // proto3's `optional` makes a oneof of its own whose name starts with an underscore.
-        expect(is_lower_snake(oneof.name().trim_start_matches('_')), format!("oneof `{}.{}`", message.name(), oneof.name()));
+        expect(
+            is_lower_snake(oneof.name().trim_start_matches('_')),
+            format!("oneof `{}.{}`", message.name(), oneof.name()),
+        );
     }
 }
 
@@ -61,7 +67,10 @@ fn check_enum(entry: &EnumDescriptorProto, expect: &mut impl FnMut(bool, String)
     let prefix = upper_snake(entry.name());
     expect(is_pascal(entry.name()), format!("enum `{}`", entry.name()));
     for value in &entry.value {
-        expect(value.name().starts_with(&format!("{prefix}_")), format!("enum value `{}` lacks its prefix", value.name()));
+        expect(
+            value.name().starts_with(&format!("{prefix}_")),
+            format!("enum value `{}` lacks its prefix", value.name()),
+        );
         let is_zero = value.number() == 0;
         expect(is_zero == value.name().ends_with("_UNSPECIFIED"), format!("zero value `{}`", value.name()));
     }
@@ -71,8 +80,14 @@ fn check_service(service: &ServiceDescriptorProto, expect: &mut impl FnMut(bool,
     expect(service.name().ends_with("Service"), format!("service `{}` lacks its suffix", service.name()));
     for method in &service.method {
         let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
-        expect(last(method.input_type()) == format!("{}Request", method.name()), format!("request of `{}`", method.name()));
-        expect(last(method.output_type()) == format!("{}Response", method.name()), format!("response of `{}`", method.name()));
+        expect(
+            last(method.input_type()) == format!("{}Request", method.name()),
+            format!("request of `{}`", method.name()),
+        );
+        expect(
+            last(method.output_type()) == format!("{}Response", method.name()),
+            format!("response of `{}`", method.name()),
+        );
     }
 }
 

@@ -111,7 +111,8 @@ impl PluginApi {
     }
 
     fn log(&self, level: LogLevel, args: &Bound<'_, PyTuple>) -> PyResult<()> {
-        self.check_usable()?;
+        // A plugin that is being cancelled may still say so while it cleans up.
+        self.check_own_process()?;
         let mut line = String::new();
         for (index, arg) in args.iter_borrowed().enumerate() {
             if index > 0 {
@@ -198,6 +199,10 @@ impl PluginApi {
         if self.invocation.cancellation().is_some() {
             return Err(self.cancelled());
         }
+        self.check_own_process()
+    }
+
+    fn check_own_process(&self) -> PyResult<()> {
         if self.shared.is_forked() {
             return Err(PyRuntimeError::new_err("`influxdb3_local` cannot be used in a forked process"));
         }

@@ -2,15 +2,17 @@
 
 use std::io::Write as _;
 
+use crate::package::{EXIT_PROTOCOL, EXIT_SESSION_LOST};
+
 /// Why the process ends without Python's finalisation, as an exit code.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Exit {
     /// Everything was said; only threads or `atexit` functions of the plugin were left.
     Done = 0,
     /// Runner and worker do not speak the same protocol.
-    Protocol = 70,
+    Protocol = EXIT_PROTOCOL as isize,
     /// The session ended before the worker was told to finish.
-    SessionLost = 74,
+    SessionLost = EXIT_SESSION_LOST as isize,
     /// A call still ran when the time to drain was over.
     DrainTimeout = 75,
 }

@@ -1,9 +1,9 @@
 //! Orders on their way to the main thread.
 
 use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
 
-use nix::errno::Errno;
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -14,7 +14,9 @@ use crate::limits::INBOX_ORDERS_MAX;
 #[derive(Debug)]
 pub(crate) struct Inbox {
     state: Mutex<State>,
-    wake: EventFd,
+    /// The session thread writes a byte into the first end, the main thread reads it from the second. A socket wakes its
+    /// reader on the processor that the writer is about to leave; an event counter was seen to wake it on a sleeping one.
+    wake: (UnixStream, UnixStream),
     space: Notify,
 }
 
@@ -29,8 +31,8 @@ impl Inbox {
     ///
     /// # Errors
     /// When the process has no descriptor left.
-    pub(crate) fn new() -> nix::Result<Self> {
-        Ok(Self { state: Mutex::default(), wake: EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?, space: Notify::new() })
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Self { state: Mutex::default(), wake: UnixStream::pair()?, space: Notify::new() })
     }
 
     /// Adds an order.
@@ -41,8 +43,8 @@ impl Inbox {
             std::mem::take(&mut state.waiting)
         };
         if waiting {
-            // It can only fail when the counter is full, and then the main thread wakes anyway.
-            let _ = self.wake.write(1);
+            // Each byte is read before the next one is asked for, so there is room.
+            let _ = (&self.wake.0).write_all(&[1]);
         }
     }
 
@@ -70,8 +72,10 @@ impl Inbox {
                 }
                 state.waiting = true;
             }
-            if self.wake.read() == Err(Errno::EINTR) {
-                return None;
+            // One system call, so that a signal ends the wait.
+            match (&self.wake.1).read(&mut [0]) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => return None,
+                _ => {}
             }
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bulkhead_proto::types::v1::{LogEntry, Outcome, WriteBatch};
+use bulkhead_proto::types::v1::{LogEntry, LogLevel, Outcome, WriteBatch};
 use bulkhead_proto::worker::v1::session_request::Fact;
 use bulkhead_proto::worker::v1::{Finished, Log, Logs, SessionRequest, Written};
 use futures_util::Stream;
@@ -70,8 +70,10 @@ impl Outbox {
             return Room::Enough;
         }
         state.logs_bytes += entry.message.len();
+        // What a plugin warns of may be the last thing that it says.
+        let is_urgent = entry.level() >= LogLevel::Warn;
         state.logs.push(Log { invocation_id, entry: Some(entry) });
-        if state.logs.len() >= FLUSH_LINES || state.logs_bytes >= FLUSH_BYTES {
+        if is_urgent || state.logs.len() >= FLUSH_LINES || state.logs_bytes >= FLUSH_BYTES {
             state.seal_logs();
             state.wake();
         } else {

@@ -12,6 +12,12 @@ pub const BOOTSTRAP_FILE: &str = "bootstrap.py";
 /// File descriptor on which the worker finds its end of the socketpair.
 pub const SESSION_FD: i32 = 3;
 
+/// Exit code of a worker that does not speak the runner's protocol, or was sent what is none.
+pub const EXIT_PROTOCOL: i32 = 70;
+
+/// Exit code of a worker whose session ended before it was told to finish.
+pub const EXIT_SESSION_LOST: i32 = 74;
+
 macro_rules! files {
     ($($name:literal),+ $(,)?) => {
         &[$(($name, include_str!(concat!("../python/bulkhead_worker/", $name)))),+]

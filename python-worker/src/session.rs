@@ -43,7 +43,7 @@ pub(crate) fn connect(py: Python<'_>, fd: RawFd, python_version: String) -> PyRe
     let outbox = Arc::new(Outbox::default());
     let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
     let socket = adopt(fd).map_err(std::io::Error::from)?;
-    let inbox = Inbox::new().map_err(std::io::Error::from)?;
+    let inbox = Inbox::new()?;
     let starting = thread::start(socket, Arc::clone(&outbox), python_version, asked)?;
     let welcomed = py.detach(|| starting.welcomed()).map_err(PyConnectionError::new_err)?;
     let shared = Arc::new(Shared::new(outbox, inbox, questions, pthread_self(), welcomed.limits));

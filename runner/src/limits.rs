@@ -80,7 +80,7 @@ pub const ENDED_WORKERS_MAX: usize = 200;
 /// Time that one build of an environment may take.
 pub const ENVIRONMENT_BUILD_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// WAL batches of a delegating host that may wait in memory, bytes. Beyond it the stream is held back.
+/// WAL batches of one database of a delegating host that may wait in memory, bytes. Beyond it the stream is held back.
 pub const FEED_BYTES_MAX: usize = 128 << 20;
 
 /// WAL batches of the embedded host kept in memory for triggers that read a little behind, bytes. A trigger

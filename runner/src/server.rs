@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::api::grpc::GrpcApi;
+use crate::api::grpc::{GrpcApi, StreamEnds};
 use crate::api::http::HttpApi;
 use crate::api::{grpc, http};
 use crate::catalog::Catalog;
@@ -23,8 +23,8 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, HostKind, ObjectStoreKind};
 use crate::dispatch::{Engine, EngineParts, EngineSettings};
 use crate::environment::EnvironmentStore;
-use crate::host::grpc::GrpcHost;
-use crate::host::{DataApi, Host, MemoryFeed};
+use crate::host::grpc::{GrpcHost, MemoryFeeds};
+use crate::host::{DataApi, Host};
 use crate::limits;
 use crate::logs::LogStore;
 use crate::plugin_files::PluginFiles;
@@ -56,7 +56,10 @@ impl StartError {
 pub struct Server {
     engine: Arc<Engine>,
     http_address: SocketAddr,
+    /// Begins the stop: no new work is taken in.
     stop: CancellationToken,
+    /// Nothing runs any more.
+    closed: CancellationToken,
     apis: JoinSet<Result<(), String>>,
     _node: Node,
 }
@@ -119,7 +122,7 @@ impl Server {
         .await;
         tables.attach(&engine);
 
-        let stop = CancellationToken::new();
+        let (stop, closed) = (CancellationToken::new(), CancellationToken::new());
         let mut apis = JoinSet::new();
         let api = HttpApi {
             engine: Arc::clone(&engine),
@@ -130,11 +133,17 @@ impl Server {
         let stopped = stop.clone().cancelled_owned();
         apis.spawn(async move { http::serve(api, listener, stopped).await.map_err(|error| error.to_string()) });
         if let Some(address) = config.grpc_bind {
-            let api = GrpcApi { engine: Arc::clone(&engine), feed: hosts.feed, clock };
+            let api = GrpcApi {
+                engine: Arc::clone(&engine),
+                feeds: hosts.feeds,
+                clock,
+                ends: StreamEnds { intake: stop.clone(), closed: closed.clone() },
+                storing: Arc::default(),
+            };
             let stopped = stop.clone().cancelled_owned();
             apis.spawn(async move { grpc::serve(api, &address, stopped).await });
         }
-        Ok(Self { engine, http_address, stop, apis, _node: node })
+        Ok(Self { engine, http_address, stop, closed, apis, _node: node })
     }
 
     /// Where the HTTP API is served.
@@ -159,6 +168,7 @@ impl Server {
     pub async fn stop(mut self) {
         self.stop.cancel();
         self.engine.shutdown().await;
+        self.closed.cancel();
         // Requests that were in flight have their answers now; a client that keeps its connection open does not hold the stop.
         let served = async { while self.apis.join_next().await.is_some() {} };
         if tokio::time::timeout(limits::DRAIN_TIMEOUT, served).await.is_err() {
@@ -221,7 +231,7 @@ fn plugin_dir(path: &Path) -> Result<PathBuf, StartError> {
 struct Hosts {
     host: Arc<dyn Host>,
     data: Option<Arc<dyn DataApi>>,
-    feed: Option<Arc<MemoryFeed>>,
+    feeds: Option<Arc<MemoryFeeds>>,
 }
 
 #[cfg_attr(not(feature = "embedded-host"), expect(unused_variables, reason = "only the embedded host keeps data here"))]
@@ -236,8 +246,8 @@ async fn open_host(
         HostKind::Grpc(address) => {
             let host =
                 GrpcHost::new(address.clone()).map_err(|error| StartError::new(format!("host {address}: {error}")))?;
-            let feed = host.memory_feed();
-            Ok(Hosts { host: Arc::new(host), data: None, feed: Some(feed) })
+            let feeds = host.feeds();
+            Ok(Hosts { host: Arc::new(host), data: None, feeds: Some(feeds) })
         }
         #[cfg(feature = "embedded-host")]
         HostKind::Embedded => {
@@ -251,7 +261,7 @@ async fn open_host(
                 embedded::open(&node.directory.join("wal"), store, &settings, Arc::clone(clock), Arc::clone(tables))
                     .await
                     .map_err(|error| StartError::new(format!("embedded host: {error}")))?;
-            Ok(Hosts { host: Arc::clone(&host) as _, data: Some(host), feed: None })
+            Ok(Hosts { host: Arc::clone(&host) as _, data: Some(host), feeds: None })
         }
         #[cfg(not(feature = "embedded-host"))]
         HostKind::Embedded => {

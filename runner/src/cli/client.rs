@@ -59,8 +59,10 @@ impl Client {
                 .hint("write it as http://127.0.0.1:8181")
         };
         let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| bad(&error.to_string()))?;
-        if uri.scheme_str() == Some("https") {
-            return Err(bad("https is not supported yet"));
+        match uri.scheme_str() {
+            Some("http") => {}
+            Some("https") => return Err(bad("https is not supported yet")),
+            _ => return Err(bad("it does not begin with http://")),
         }
         let authority = uri.authority().ok_or_else(|| bad("it names no host"))?;
         let port = authority.port_u16().unwrap_or(80);

@@ -82,18 +82,24 @@ pub(super) async fn commit(
 async fn persist(host: &Arc<dyn Host>, write: Write, cancel: &CancellationToken) -> Result<(), HostError> {
     let mut attempt = 1;
     loop {
-        let error = match host.write(write.clone()).await {
+        let written = tokio::select! {
+            written = host.write(write.clone()) => written,
+            () = cancel.cancelled() => Err(HostError::Unavailable("cancelled before the host had answered".to_owned())),
+        };
+        let error = match written {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
         if !error.is_retryable() || attempt >= COMMIT_ATTEMPTS_MAX {
             return Err(error);
         }
+        tracing::warn!(trigger = %write.trigger, attempt, "writes could not be handed to the host: {error}");
         let wait: Duration = Backoff::RETRY.after(attempt, fastrand::f64());
         attempt += 1;
         tokio::select! {
-            () = sleep(wait) => {}
+            biased;
             () = cancel.cancelled() => return Err(error),
+            () = sleep(wait) => {}
         }
     }
 }

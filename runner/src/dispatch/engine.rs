@@ -9,28 +9,24 @@ use bulkhead_proto::types::v1::HttpRequest;
 use bulkhead_proto::worker::v1::EntryPoint;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::cursors::Cursors;
 use super::error::EngineError;
 use super::questions::HostQuestions;
 use super::requests::{self, RequestEnd};
 use super::runner::{TriggerRunner, Trouble};
+use super::running::{END_MARGIN, Running};
 use super::status::{TriggerInfo, TriggerState};
 use super::{schedule, wal};
 use crate::catalog::Catalog;
 use crate::clock::SharedClock;
-use crate::host::{Host, WalFeed};
+use crate::host::Host;
 use crate::limits;
 use crate::logs::{Level, LogStore};
 use crate::plugin_files::PluginFiles;
 use crate::supervisor::{Pool, Supervisor, WorkerSpec};
 use crate::trigger::{TriggerDefinition, TriggerId, TriggerKind};
-
-/// Time beyond the cancel grace for a cancelled trigger's task to end.
-const END_MARGIN: Duration = Duration::from_secs(10);
 
 /// What an engine is made of.
 pub struct EngineParts {
@@ -64,8 +60,6 @@ pub struct EngineSettings {
 /// The registered triggers and the tasks that run them.
 pub struct Engine {
     parts: EngineParts,
-    feed: Arc<dyn WalFeed>,
-    cursors: Arc<Cursors>,
     /// Held while the set of running triggers changes, so that changes come one after another.
     changing: tokio::sync::Mutex<()>,
     running: RwLock<BTreeMap<TriggerId, Running>>,
@@ -73,18 +67,10 @@ pub struct Engine {
     stopping: AtomicBool,
 }
 
-struct Running {
-    runner: Arc<TriggerRunner>,
-    task: tokio::sync::Mutex<Option<JoinHandle<()>>>,
-}
-
 impl Engine {
     /// Starts all enabled triggers of the catalog. One that cannot run is marked with the reason and stops nothing else.
     pub async fn start(parts: EngineParts) -> Arc<Self> {
-        let feed = parts.host.feed();
         let engine = Arc::new(Self {
-            cursors: Arc::new(Cursors::new(Arc::clone(&feed))),
-            feed,
             changing: tokio::sync::Mutex::default(),
             running: RwLock::default(),
             routes: RwLock::default(),
@@ -147,7 +133,7 @@ impl Engine {
     /// # Errors
     /// When it is unknown, or enabled and not forced.
     pub async fn delete(&self, id: &TriggerId, force: bool, drain: Duration) -> Result<(), EngineError> {
-        let _changing = self.change_lock().await?;
+        let changing = self.change_lock().await?;
         self.check_database(id)?;
         self.parts
             .catalog
@@ -160,7 +146,10 @@ impl Engine {
                 Ok(())
             })
             .await?;
-        self.end_trigger(id, drain).await;
+        let running = self.take(id);
+        // Other changes do not wait until this trigger has ended.
+        drop(changing);
+        end(running, drain).await;
         Ok(())
     }
 
@@ -169,7 +158,7 @@ impl Engine {
     /// # Errors
     /// When it is unknown.
     pub async fn set_enabled(&self, id: &TriggerId, enabled: bool) -> Result<(), EngineError> {
-        let _changing = self.change_lock().await?;
+        let changing = self.change_lock().await?;
         self.check_database(id)?;
         let definition = self
             .parts
@@ -183,17 +172,15 @@ impl Engine {
                 Ok::<_, EngineError>(definition.clone())
             })
             .await?;
-        let is_running = self
-            .running
-            .read()
-            .get(id)
-            .is_some_and(|running| !running.runner.stop.is_cancelled() && !running.has_ended());
-        if !enabled {
-            self.end_trigger(id, Duration::ZERO).await;
-        } else if !is_running {
-            self.end_trigger(id, Duration::ZERO).await;
+        if enabled && self.running.read().get(id).is_some_and(|running| !running.has_ended()) {
+            return Ok(());
+        }
+        let before = self.take(id);
+        if enabled {
             self.start_trigger(definition);
         }
+        drop(changing);
+        end(before, Duration::ZERO).await;
         Ok(())
     }
 
@@ -202,7 +189,7 @@ impl Engine {
     /// # Errors
     /// When the catalog cannot be changed.
     pub async fn drop_database(&self, database: &str) -> Result<(), EngineError> {
-        let _changing = self.change_lock().await?;
+        let changing = self.change_lock().await?;
         let ids = self
             .parts
             .catalog
@@ -212,8 +199,12 @@ impl Engine {
                 Ok::<_, EngineError>(ids)
             })
             .await?;
-        for id in ids {
-            self.end_trigger(&id, Duration::ZERO).await;
+        let running: Vec<_> = ids.iter().map(|id| self.take(id)).collect();
+        drop(changing);
+        // All are told to end before any of them is waited for.
+        running.iter().flatten().for_each(Running::cancel);
+        for running in running {
+            end(running, Duration::ZERO).await;
         }
         Ok(())
     }
@@ -316,37 +307,34 @@ impl Engine {
             *runner.trouble.lock() = Some(Trouble { state: TriggerState::Failed, reason });
         }
         let tracker = &self.parts.supervisor.tracker;
-        let task = match runner.definition.spec.schedule() {
-            Some(schedule) => Some(tracker.spawn(schedule::run(Arc::clone(&runner), schedule))),
-            None => match runner.definition.spec.request_path() {
-                Some(path) => {
-                    self.routes.write().insert(path.to_owned(), Arc::clone(&runner));
-                    None
-                }
-                None => {
-                    let start = self.cursors.join(&runner.id);
-                    Some(tracker.spawn(wal::run(Arc::clone(&runner), start)))
-                }
-            },
+        let running = match runner.definition.spec.kind() {
+            TriggerKind::Wal => {
+                let (reader, start) = runner.feed.join();
+                let task = tracker.spawn(wal::run(Arc::clone(&runner), reader, start));
+                Running::new(Arc::clone(&runner), Some(task), Some(reader))
+            }
+            TriggerKind::Schedule => {
+                let schedule = runner.definition.spec.schedule();
+                let task = schedule.map(|schedule| tracker.spawn(schedule::run(Arc::clone(&runner), schedule)));
+                Running::new(Arc::clone(&runner), task, None)
+            }
+            TriggerKind::Request => {
+                let path = runner.definition.spec.request_path().unwrap_or_default();
+                self.routes.write().insert(path.to_owned(), Arc::clone(&runner));
+                Running::new(Arc::clone(&runner), None, None)
+            }
         };
-        let id = runner.id.as_ref().clone();
-        self.running.write().insert(id, Running { runner, task: tokio::sync::Mutex::new(task) });
+        self.running.write().insert(runner.id.as_ref().clone(), running);
     }
 
-    async fn end_trigger(&self, id: &TriggerId, drain: Duration) {
-        let Some(running) = self.running.write().remove(id) else { return };
+    /// Takes a trigger out of what runs; no new event reaches it.
+    fn take(&self, id: &TriggerId) -> Option<Running> {
+        let running = self.running.write().remove(id)?;
         if let Some(path) = running.runner.definition.spec.request_path() {
             self.routes.write().remove(path);
         }
         running.runner.stop.cancel();
-        if !drain.is_zero() && timeout(drain, running.ended()).await.is_ok() {
-            running.runner.end();
-            return;
-        }
-        running.runner.end();
-        if timeout(limits::CANCEL_GRACE + END_MARGIN, running.ended()).await.is_err() {
-            tracing::error!("the task of trigger {id} did not end");
-        }
+        Some(running)
     }
 
     fn runner(&self, definition: TriggerDefinition) -> TriggerRunner {
@@ -374,6 +362,7 @@ impl Engine {
             questions: Arc::clone(&questions) as _,
             late_writes: questions,
         };
+        let feed = parts.host.feed(&definition.id.database);
         let workers_max = if definition.run_async { parts.settings.async_workers_max.max(1) } else { 1 };
         TriggerRunner {
             id,
@@ -382,8 +371,7 @@ impl Engine {
             definition,
             log,
             host: Arc::clone(&parts.host),
-            feed: Arc::clone(&self.feed),
-            cursors: Arc::clone(&self.cursors),
+            feed,
             catalog: Arc::clone(&parts.catalog),
             clock: Arc::clone(&parts.clock),
             default_timeout: parts.settings.invocation_timeout,
@@ -395,24 +383,9 @@ impl Engine {
     }
 }
 
-impl Running {
-    fn has_ended(&self) -> bool {
-        // Whoever holds the lock waits for the end, so it has not come yet.
-        self.task.try_lock().is_ok_and(|task| task.as_ref().is_some_and(JoinHandle::is_finished))
-    }
-
-    /// Waits for the trigger's task and for requests that run.
-    async fn ended(&self) {
-        let mut task = self.task.lock().await;
-        if let Some(running) = task.as_mut() {
-            if let Err(error) = running.await {
-                tracing::error!("the task of trigger {} failed: {error}", self.runner.id);
-            }
-            *task = None;
-        }
-        let places = u32::try_from(limits::REQUEST_QUEUE_MAX).unwrap_or(u32::MAX);
-        // All places are free when no request runs.
-        drop(self.runner.requests.acquire_many(places).await);
+async fn end(running: Option<Running>, drain: Duration) {
+    if let Some(running) = running {
+        running.end(drain).await;
     }
 }
 

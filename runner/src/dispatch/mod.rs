@@ -1,17 +1,16 @@
 //! From events to effects: the registered triggers, each with the task that feeds it.
 
-mod cursors;
 mod effects;
 mod engine;
 mod error;
 mod questions;
 mod requests;
 mod runner;
+mod running;
 mod schedule;
 mod status;
 mod wal;
 
-pub use cursors::Cursors;
 pub use engine::{Engine, EngineParts, EngineSettings};
 pub use error::EngineError;
 pub use requests::RequestEnd;

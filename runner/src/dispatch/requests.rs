@@ -1,11 +1,12 @@
 //! Carries a request to its trigger and the response back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bulkhead_proto::types::v1::{Failure, FailureKind, HttpRequest, HttpResponse};
 use tokio_util::task::TaskTracker;
 
-use super::runner::{TriggerRunner, request_error};
+use super::runner::{Invoked, TriggerRunner, request_error};
 use crate::limits;
 use crate::supervisor::CallEvent;
 
@@ -13,13 +14,20 @@ use crate::supervisor::CallEvent;
 #[derive(Debug)]
 pub enum RequestEnd {
     /// The plugin's response.
-    Response(HttpResponse),
+    Response {
+        /// What it returned.
+        response: HttpResponse,
+        /// Time that the call took.
+        elapsed: Duration,
+    },
     /// The plugin failed; the text is for the caller.
     Failed {
         /// How.
         failure: Failure,
         /// The text for an HTTP caller.
         text: String,
+        /// Time that the call took.
+        elapsed: Duration,
     },
     /// No trigger answers on this path.
     NotFound,
@@ -42,22 +50,17 @@ pub(super) async fn call(runner: Arc<TriggerRunner>, request: HttpRequest, track
     let task = tracker.spawn(async move {
         let _place = place;
         let occasion = TriggerRunner::occasion(CallEvent::Request(Arc::new(request)), runner.clock.now());
-        match runner.invoke(&occasion, false, cancel).await {
-            Ok(Some(response)) => RequestEnd::Response(response),
-            Ok(None) => failed(Failure {
-                kind: FailureKind::Protocol.into(),
-                message: "the worker returned no response".to_owned(),
-                ..Failure::default()
-            }),
-            Err(failure) => failed(failure),
+        let Invoked { outcome, elapsed } = runner.invoke(&occasion, false, cancel).await;
+        match outcome {
+            Ok(Some(response)) => RequestEnd::Response { response, elapsed },
+            Ok(None) => failed(FailureKind::Protocol, "the worker returned no response".to_owned()),
+            Err(failure) => RequestEnd::Failed { text: request_error(&failure), failure, elapsed },
         }
     });
-    task.await.unwrap_or_else(|error| {
-        failed(Failure { kind: FailureKind::Unspecified.into(), message: error.to_string(), ..Failure::default() })
-    })
+    task.await.unwrap_or_else(|error| failed(FailureKind::Unspecified, error.to_string()))
 }
 
-fn failed(failure: Failure) -> RequestEnd {
-    let text = request_error(&failure);
-    RequestEnd::Failed { failure, text }
+fn failed(kind: FailureKind, text: String) -> RequestEnd {
+    let failure = Failure { kind: kind.into(), message: text.clone(), ..Failure::default() };
+    RequestEnd::Failed { failure, text, elapsed: Duration::ZERO }
 }

@@ -11,7 +11,6 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::cursors::Cursors;
 use super::effects::{self, Effects};
 use super::status::TriggerState;
 use crate::catalog::Catalog;
@@ -30,7 +29,6 @@ pub(super) struct TriggerRunner {
     pub(super) log: LogWriter,
     pub(super) host: Arc<dyn Host>,
     pub(super) feed: Arc<dyn WalFeed>,
-    pub(super) cursors: Arc<Cursors>,
     pub(super) catalog: Arc<Catalog>,
     pub(super) clock: SharedClock,
     pub(super) default_timeout: Duration,
@@ -59,6 +57,13 @@ pub(super) struct Occasion {
     pub(super) default_time: DateTime<Utc>,
 }
 
+/// How an invocation ended.
+pub(super) struct Invoked {
+    pub(super) outcome: Result<Option<HttpResponse>, Failure>,
+    /// Time that the call took.
+    pub(super) elapsed: Duration,
+}
+
 /// What to do after an event of a fed trigger.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -74,12 +79,7 @@ impl TriggerRunner {
     }
 
     /// Calls the plugin once, commits what it wrote, and logs both.
-    pub(super) async fn invoke(
-        &self,
-        occasion: &Occasion,
-        patient: bool,
-        cancel: CancellationToken,
-    ) -> Result<Option<HttpResponse>, Failure> {
+    pub(super) async fn invoke(&self, occasion: &Occasion, patient: bool, cancel: CancellationToken) -> Invoked {
         let invocation = Some(occasion.invocation);
         self.log.runner(Level::Info, invocation, starting(&occasion.event));
         let call = Call {
@@ -121,11 +121,13 @@ impl TriggerRunner {
             }
             Err(failure) => self.report(failure, occasion),
         }
-        outcome
+        Invoked { outcome, elapsed: result.elapsed }
     }
 
     fn report(&self, failure: &Failure, occasion: &Occasion) {
         let state = match failure.kind() {
+            // The host did not take its writes.
+            FailureKind::Unspecified => Some(TriggerState::Failed),
             FailureKind::Load | FailureKind::Environment | FailureKind::Start => Some(TriggerState::Failed),
             FailureKind::Signal | FailureKind::Exit | FailureKind::Protocol
                 if self.pool.faults().is_some_and(|(count, _)| count > 1) =>
@@ -155,7 +157,7 @@ impl TriggerRunner {
         let policy = self.definition.retry_policy();
         let mut attempt = 1;
         loop {
-            let failure = match self.invoke(&occasion, true, self.cancel.clone()).await {
+            let failure = match self.invoke(&occasion, true, self.cancel.clone()).await.outcome {
                 Ok(_) => return Next::Continue,
                 Err(failure) => failure,
             };

@@ -8,24 +8,31 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::runner::{Next, TriggerRunner};
-use crate::host::{FeedCommit, FeedError};
+use crate::host::{FeedCommit, FeedError, ReaderId};
 use crate::logs::Level;
 use crate::supervisor::CallEvent;
 
 /// Pause before a feed that could not be read is read again.
 const FEED_RETRY: Duration = Duration::from_secs(1);
 
-/// Runs until the trigger is stopped or disables itself.
-pub(super) async fn run(runner: Arc<TriggerRunner>, start: u64) {
-    let mut overlapping =
-        Overlapping { runner: Arc::clone(&runner), calls: JoinSet::new(), open: BTreeSet::new(), done: start };
-    feed(&runner, start, &mut overlapping).await;
+/// Runs until the trigger is stopped or disables itself. A trigger that disabled itself reads no longer; of one that was
+/// stopped the engine knows whether it will read on.
+pub(super) async fn run(runner: Arc<TriggerRunner>, reader: ReaderId, start: u64) {
+    let (calls, open) = (JoinSet::new(), BTreeSet::new());
+    let mut overlapping = Overlapping { runner: Arc::clone(&runner), reader, calls, open, done: start };
+    let mut end = feed(&runner, start, &mut overlapping).await;
     // Calls that overlap and still run are part of this trigger's life.
-    while overlapping.finish_one().await.is_some() {}
-    runner.cursors.leave(&runner.id);
+    while let Some(next) = overlapping.finish_one().await {
+        if next == Next::Disabled {
+            end = Next::Disabled;
+        }
+    }
+    if end == Next::Disabled {
+        runner.feed.leave(reader);
+    }
 }
 
-async fn feed(runner: &Arc<TriggerRunner>, mut cursor: u64, overlapping: &mut Overlapping) {
+async fn feed(runner: &Arc<TriggerRunner>, mut cursor: u64, overlapping: &mut Overlapping) -> Next {
     let mut head = runner.feed.head();
     loop {
         head.mark_unchanged();
@@ -33,9 +40,9 @@ async fn feed(runner: &Arc<TriggerRunner>, mut cursor: u64, overlapping: &mut Ov
             Ok(Some(commit)) => commit,
             Ok(None) => {
                 tokio::select! {
-                    changed = head.changed() => if changed.is_err() { return },
-                    Some(next) = overlapping.finish_one() => if next != Next::Continue { return },
-                    () = runner.stop.cancelled() => return,
+                    changed = head.changed() => if changed.is_err() { return Next::Stopped },
+                    Some(next) = overlapping.finish_one() => if next != Next::Continue { return next },
+                    () = runner.stop.cancelled() => return Next::Stopped,
                 }
                 continue;
             }
@@ -49,12 +56,12 @@ async fn feed(runner: &Arc<TriggerRunner>, mut cursor: u64, overlapping: &mut Ov
                 runner.log.runner(Level::Error, None, format!("the write-ahead log cannot be read: {error}"));
                 tokio::select! {
                     () = sleep(FEED_RETRY) => continue,
-                    () = runner.stop.cancelled() => return,
+                    () = runner.stop.cancelled() => return Next::Stopped,
                 }
             }
         };
         if runner.stop.is_cancelled() {
-            return;
+            return Next::Stopped;
         }
         cursor = commit.sequence;
         let next = match event(runner, &commit) {
@@ -67,12 +74,15 @@ async fn feed(runner: &Arc<TriggerRunner>, mut cursor: u64, overlapping: &mut Ov
             }
             Some(event) => {
                 let next = runner.run(TriggerRunner::occasion(event, commit.recorded_at)).await;
-                overlapping.passed(cursor);
+                // An event that was cut off is not done: whoever reads on begins with it.
+                if next != Next::Stopped {
+                    overlapping.passed(cursor);
+                }
                 next
             }
         };
         if next != Next::Continue {
-            return;
+            return next;
         }
     }
 }
@@ -89,6 +99,7 @@ fn event(runner: &TriggerRunner, commit: &FeedCommit) -> Option<CallEvent> {
 /// Calls of an asynchronous trigger. The cursor moves to the commit before the oldest one that is not done.
 struct Overlapping {
     runner: Arc<TriggerRunner>,
+    reader: ReaderId,
     calls: JoinSet<(u64, Next)>,
     open: BTreeSet<u64>,
     done: u64,
@@ -118,8 +129,10 @@ impl Overlapping {
                 return Some(Next::Continue);
             }
         };
-        self.open.remove(&sequence);
-        self.publish();
+        if next != Next::Stopped {
+            self.open.remove(&sequence);
+            self.publish();
+        }
         Some(next)
     }
 
@@ -130,6 +143,6 @@ impl Overlapping {
 
     fn publish(&self) {
         let position = self.open.first().map_or(self.done, |oldest| oldest - 1);
-        self.runner.cursors.advance(&self.runner.id, position);
+        self.runner.feed.advance(self.reader, position);
     }
 }

@@ -32,6 +32,17 @@ pub(super) fn parse(text: &str, directory: &Path) -> Result<Vec<Item>, (usize, S
     lines.into_iter().map(|(number, line)| item(&line, directory).map_err(|reason| (number, reason))).collect()
 }
 
+/// Takes the spaces out of version clauses; what follows a `;` or an `@` is left as it is.
+fn close_up(rest: &str) -> String {
+    if rest.starts_with('@') {
+        return rest.to_owned();
+    }
+    let (clauses, marker) = rest.split_at(rest.find(';').unwrap_or(rest.len()));
+    let (clauses, hashes) = clauses.split_at(clauses.find(" --").unwrap_or(clauses.len()));
+    let clauses: String = clauses.split_whitespace().collect();
+    format!("{clauses}{hashes}{marker}")
+}
+
 /// Brings a requirement into the form in which equal ones are equal: the name as the index has it, no space
 /// after it. What could be an option, a file or a directory is none.
 pub(super) fn normalise(requirement: &str) -> Result<String, String> {
@@ -63,7 +74,7 @@ pub(super) fn normalise(requirement: &str) -> Result<String, String> {
     let parts = name.split(['-', '_', '.']).filter(|part| !part.is_empty()).map(str::to_ascii_lowercase);
     let name = parts.collect::<Vec<_>>().join("-");
     let space = if rest.starts_with('@') { " " } else { "" };
-    Ok(format!("{name}{space}{rest}"))
+    Ok(format!("{name}{space}{}", close_up(rest)))
 }
 
 /// The file name of a package, which would be looked for in the current directory.

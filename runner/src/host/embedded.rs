@@ -13,8 +13,10 @@ use chrono::DateTime;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use object_store::ObjectStore;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::readers::{ReaderId, Readers};
 use super::{
     ClientWrite, ClientWriteError, DataApi, DatabaseError, FeedCommit, FeedDatabase, FeedError, FeedTable, Host,
     HostError, LineError, Parameter, Query, Rows, WalFeed, Write,
@@ -59,7 +61,7 @@ pub async fn open(
             recovery.rows_replayed
         );
     }
-    Ok(Arc::new(Embedded { feed: Arc::new(Feed(host.clone())), host }))
+    Ok(Arc::new(Embedded { feed: Arc::new(Feed { host: host.clone(), readers: Mutex::default() }), host }))
 }
 
 /// The embedded host.
@@ -87,7 +89,7 @@ impl Host for Embedded {
         })
     }
 
-    fn feed(&self) -> Arc<dyn WalFeed> {
+    fn feed(&self, _database: &str) -> Arc<dyn WalFeed> {
         Arc::clone(&self.feed) as _
     }
 
@@ -136,16 +138,26 @@ impl DataApi for Embedded {
 
 /// The embedded host's commits.
 #[derive(Debug)]
-struct Feed(EmbeddedHost);
+struct Feed {
+    host: EmbeddedHost,
+    readers: Mutex<Readers>,
+}
+
+impl Feed {
+    /// The log keeps what a reader has not done; told under the lock, so that floors arrive in order.
+    fn release(&self, readers: &Readers) {
+        self.host.release_up_to(readers.floor().unwrap_or(u64::MAX));
+    }
+}
 
 impl WalFeed for Feed {
     fn head(&self) -> watch::Receiver<u64> {
-        self.0.head()
+        self.host.head()
     }
 
     fn next_after(&self, after: u64) -> BoxFuture<'_, Result<Option<Arc<FeedCommit>>, FeedError>> {
         Box::pin(async move {
-            let commit = self.0.read_commit(after).await.map_err(|error| {
+            let commit = self.host.read_commit(after).await.map_err(|error| {
                 let oldest = match &error {
                     embedded::ReadError::Gone { oldest, .. } => Some(*oldest),
                     _ => None,
@@ -156,8 +168,27 @@ impl WalFeed for Feed {
         })
     }
 
-    fn release(&self, floor: Option<u64>) {
-        self.0.release_up_to(floor.unwrap_or(u64::MAX));
+    fn join(&self) -> (ReaderId, u64) {
+        let mut readers = self.readers.lock();
+        let head = *self.host.head().borrow();
+        let reader = readers.join(head);
+        self.release(&readers);
+        (reader, head)
+    }
+
+    fn advance(&self, reader: ReaderId, position: u64) {
+        let mut readers = self.readers.lock();
+        let before = readers.floor();
+        readers.advance(reader, position);
+        if readers.floor() != before {
+            self.release(&readers);
+        }
+    }
+
+    fn leave(&self, reader: ReaderId) {
+        let mut readers = self.readers.lock();
+        readers.leave(reader);
+        self.release(&readers);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Committed rows on their way to triggers.
 //!
-//! Triggers pull: each keeps the sequence number up to which it is done and asks for the next commit. A
-//! slow trigger therefore holds no queue that could fill and no writer that could wait.
+//! Triggers pull: each asks for the next commit after its own position. A slow trigger therefore holds no queue that
+//! could fill and no writer that could wait.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
+
+use super::readers::{ReaderId, Readers};
 
 /// One commit of the host's write-ahead log.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,19 +57,22 @@ pub struct FeedError {
 
 /// The committed rows of a host, in order.
 pub trait WalFeed: Send + Sync + 'static {
-    /// The last sequence number that was committed; changes wake the triggers.
+    /// The last sequence number that was committed; changes wake the readers.
     fn head(&self) -> watch::Receiver<u64>;
     /// The first commit after `after`, or `None` when there is none yet.
     fn next_after(&self, after: u64) -> BoxFuture<'_, Result<Option<Arc<FeedCommit>>, FeedError>>;
-    /// Every trigger is done with the commits up to and including `floor`; `None` when no trigger reads at all, until it
-    /// is called again.
-    fn release(&self, floor: Option<u64>);
+    /// Begins to read at the present end, whose sequence number is returned. What comes after it is kept for the reader.
+    fn join(&self) -> (ReaderId, u64);
+    /// The reader is done with everything up to and including `position`.
+    fn advance(&self, reader: ReaderId, position: u64);
+    /// The reader reads no longer; nothing is kept for it. Repeating it changes nothing.
+    fn leave(&self, reader: ReaderId);
 }
 
 /// A bounded feed in memory, for hosts that push their commits and keep what is not acknowledged.
 #[derive(Debug)]
 pub struct MemoryFeed {
-    commits: Mutex<Held>,
+    held: Mutex<Held>,
     head: watch::Sender<u64>,
     released: watch::Sender<u64>,
     room: Notify,
@@ -78,8 +83,7 @@ pub struct MemoryFeed {
 struct Held {
     commits: VecDeque<(Arc<FeedCommit>, usize)>,
     bytes: usize,
-    /// Whether a trigger reads; without one, nothing is kept.
-    is_read: bool,
+    readers: Readers,
 }
 
 impl MemoryFeed {
@@ -87,7 +91,7 @@ impl MemoryFeed {
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
         Self {
-            commits: Mutex::default(),
+            held: Mutex::default(),
             head: watch::Sender::new(0),
             released: watch::Sender::new(0),
             room: Notify::new(),
@@ -95,19 +99,13 @@ impl MemoryFeed {
         }
     }
 
-    /// Adds a commit once there is room and returns its sequence number.
+    /// Adds a commit once there is room and returns its sequence number. While nobody reads, nothing is kept.
     pub async fn push(&self, recorded_at: DateTime<Utc>, databases: Vec<FeedDatabase>) -> u64 {
         let bytes = databases.iter().flat_map(|database| &database.tables).map(|table| table.ipc.len()).sum::<usize>();
         loop {
             let room = self.room.notified();
             {
-                let mut held = self.commits.lock();
-                if !held.is_read {
-                    let sequence = *self.head.borrow() + 1;
-                    self.head.send_replace(sequence);
-                    self.released.send_replace(sequence);
-                    return sequence;
-                }
+                let mut held = self.held.lock();
                 // A single commit larger than the whole feed is let in when the feed is empty.
                 if held.commits.is_empty() || held.bytes + bytes <= self.bytes_max {
                     let sequence = *self.head.borrow() + 1;
@@ -115,6 +113,7 @@ impl MemoryFeed {
                     held.commits.push_back((Arc::new(FeedCommit { sequence, recorded_at, databases }), bytes));
                     // Published under the lock, so that sequence numbers appear in order.
                     self.head.send_replace(sequence);
+                    self.release(&mut held);
                     return sequence;
                 }
             }
@@ -122,10 +121,24 @@ impl MemoryFeed {
         }
     }
 
-    /// The sequence number up to which every trigger is done.
+    /// The sequence number up to which every reader is done.
     #[must_use]
     pub fn released(&self) -> watch::Receiver<u64> {
         self.released.subscribe()
+    }
+
+    /// Drops what nobody needs.
+    fn release(&self, held: &mut Held) {
+        let floor = held.readers.floor().unwrap_or_else(|| *self.head.borrow());
+        while let Some((_, bytes)) = held.commits.pop_front_if(|(commit, _)| commit.sequence <= floor) {
+            held.bytes -= bytes;
+        }
+        self.released.send_if_modified(|released| {
+            let is_later = floor > *released;
+            *released = floor.max(*released);
+            is_later
+        });
+        self.room.notify_waiters();
     }
 }
 
@@ -135,26 +148,28 @@ impl WalFeed for MemoryFeed {
     }
 
     fn next_after(&self, after: u64) -> BoxFuture<'_, Result<Option<Arc<FeedCommit>>, FeedError>> {
-        let held = self.commits.lock();
+        let held = self.held.lock();
         let next = held.commits.partition_point(|(commit, _)| commit.sequence <= after);
         let commit = held.commits.get(next).map(|(commit, _)| Arc::clone(commit));
         Box::pin(std::future::ready(Ok(commit)))
     }
 
-    fn release(&self, floor: Option<u64>) {
-        let mut held = self.commits.lock();
-        held.is_read = floor.is_some();
-        let sequence = floor.unwrap_or_else(|| *self.head.borrow());
-        while let Some((_, bytes)) = held.commits.pop_front_if(|(commit, _)| commit.sequence <= sequence) {
-            held.bytes -= bytes;
-        }
-        self.released.send_if_modified(|released| {
-            let is_later = sequence > *released;
-            *released = sequence.max(*released);
-            is_later
-        });
-        drop(held);
-        self.room.notify_waiters();
+    fn join(&self) -> (ReaderId, u64) {
+        let mut held = self.held.lock();
+        let head = *self.head.borrow();
+        (held.readers.join(head), head)
+    }
+
+    fn advance(&self, reader: ReaderId, position: u64) {
+        let mut held = self.held.lock();
+        held.readers.advance(reader, position);
+        self.release(&mut held);
+    }
+
+    fn leave(&self, reader: ReaderId) {
+        let mut held = self.held.lock();
+        held.readers.leave(reader);
+        self.release(&mut held);
     }
 }
 
@@ -164,16 +179,15 @@ mod tests {
     use futures_util::FutureExt;
 
     fn rows(bytes: usize) -> Vec<FeedDatabase> {
-        vec![FeedDatabase {
-            database: "d".into(),
-            tables: vec![FeedTable { table: "t".into(), rows: 1, ipc: vec![0; bytes].into() }],
-        }]
+        let tables = vec![FeedTable { table: "t".into(), rows: 1, ipc: vec![0; bytes].into() }];
+        vec![FeedDatabase { database: "d".into(), tables }]
     }
 
     #[tokio::test]
-    async fn commits_are_read_in_order_and_held_until_released() {
+    async fn commits_are_read_in_order_and_held_until_every_reader_is_done() {
         let feed = MemoryFeed::new(100);
-        feed.release(Some(0));
+        let (reader, start) = feed.join();
+        assert_eq!(start, 0);
         assert_eq!(feed.push(DateTime::UNIX_EPOCH, rows(60)).await, 1);
         assert_eq!(feed.push(DateTime::UNIX_EPOCH, rows(40)).await, 2);
         assert_eq!(*feed.head().borrow(), 2);
@@ -183,11 +197,14 @@ mod tests {
 
         let mut third = Box::pin(feed.push(DateTime::UNIX_EPOCH, rows(50)));
         assert!((&mut third).now_or_never().is_none(), "the feed is full");
-        feed.release(Some(1));
+        feed.advance(reader, 1);
         assert_eq!(third.await, 3);
         assert_eq!(feed.next_after(0).await.unwrap().unwrap().sequence, 2);
         assert_eq!(*feed.released().borrow(), 1);
+        feed.leave(reader);
+        assert_eq!(*feed.released().borrow(), 3);
     }
+
     #[tokio::test]
     async fn nothing_is_kept_while_nobody_reads() {
         let feed = MemoryFeed::new(100);

@@ -1,5 +1,6 @@
 //! A host that speaks `bulkhead.host.v1`: it pushes its commits with `StreamWal` and answers queries and writes.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use bulkhead_proto::types::v1::WriteBatch;
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -67,7 +69,21 @@ impl std::fmt::Display for Address {
 pub struct GrpcHost {
     client: HostServiceClient<Channel>,
     address: Address,
-    feed: Arc<MemoryFeed>,
+    feeds: Arc<MemoryFeeds>,
+}
+
+/// A feed for each database, so that a slow trigger of one holds back no other.
+#[derive(Debug, Default)]
+pub struct MemoryFeeds(Mutex<BTreeMap<String, Arc<MemoryFeed>>>);
+
+impl MemoryFeeds {
+    /// The feed of a database.
+    pub fn of(&self, database: &str) -> Arc<MemoryFeed> {
+        let mut feeds = self.0.lock();
+        let feed =
+            feeds.entry(database.to_owned()).or_insert_with(|| Arc::new(MemoryFeed::new(limits::FEED_BYTES_MAX)));
+        Arc::clone(feed)
+    }
 }
 
 impl GrpcHost {
@@ -91,13 +107,13 @@ impl GrpcHost {
         let client = HostServiceClient::new(channel)
             .max_decoding_message_size(transport::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(transport::MESSAGE_BYTES_MAX);
-        Ok(Self { client, address, feed: Arc::new(MemoryFeed::new(limits::FEED_BYTES_MAX)) })
+        Ok(Self { client, address, feeds: Arc::default() })
     }
 
-    /// The feed into which the host's commits go.
+    /// The feeds into which the host's commits go.
     #[must_use]
-    pub fn memory_feed(&self) -> Arc<MemoryFeed> {
-        Arc::clone(&self.feed)
+    pub fn feeds(&self) -> Arc<MemoryFeeds> {
+        Arc::clone(&self.feeds)
     }
 
     fn error(&self, status: &Status, refused: fn(String) -> HostError) -> HostError {
@@ -122,7 +138,7 @@ impl Host for GrpcHost {
         let mut client = self.client.clone();
         let parameters = query.parameters.into_iter().filter_map(|(name, value)| Some((name, text(value)?))).collect();
         let request = wire::QueryRequest {
-            trigger: query.trigger.map(|trigger| trigger.to_string()).unwrap_or_default(),
+            trigger: query.trigger.map(|trigger| trigger.resource_name()).unwrap_or_default(),
             database: query.database,
             sql: query.sql,
             parameters,
@@ -157,7 +173,7 @@ impl Host for GrpcHost {
         };
         let batches = write.batches.into_iter().map(|(database, line_protocol)| WriteBatch { database, line_protocol });
         let mut request = tonic::Request::new(wire::WriteRequest {
-            trigger: write.trigger.to_string(),
+            trigger: write.trigger.resource_name(),
             idempotency_key: write.idempotency_key,
             batches: batches.collect(),
             default_time: Some(default_time),
@@ -170,8 +186,8 @@ impl Host for GrpcHost {
         })
     }
 
-    fn feed(&self) -> Arc<dyn WalFeed> {
-        Arc::clone(&self.feed) as _
+    fn feed(&self, database: &str) -> Arc<dyn WalFeed> {
+        self.feeds.of(database)
     }
 
     fn database_exists(&self, _database: &str) -> bool {

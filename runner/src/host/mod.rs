@@ -7,6 +7,7 @@
 pub mod embedded;
 mod feed;
 pub mod grpc;
+mod readers;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
+pub use readers::ReaderId;
+
 pub use feed::{FeedCommit, FeedDatabase, FeedError, FeedTable, MemoryFeed, WalFeed};
 
 use crate::trigger::TriggerId;
@@ -28,8 +31,8 @@ pub trait Host: Send + Sync + 'static {
     fn query(&self, query: Query) -> BoxFuture<'_, Result<Rows, HostError>>;
     /// Writes line protocol, to all the named databases or to none.
     fn write(&self, write: Write) -> BoxFuture<'_, Result<(), HostError>>;
-    /// The rows that were committed, in order.
-    fn feed(&self) -> Arc<dyn WalFeed>;
+    /// The commits that can hold rows of this database, in order.
+    fn feed(&self, database: &str) -> Arc<dyn WalFeed>;
     /// Whether triggers may be made in this database. A remote host is asked when a plugin uses it.
     fn database_exists(&self, database: &str) -> bool;
     /// Stops; what was acknowledged is durable.

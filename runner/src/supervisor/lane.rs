@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulkhead_launcher::{Report, describe_exit};
+use bulkhead_launcher::{Exit, Report, describe_exit};
 use bulkhead_proto::types::v1::{FailureKind, outcome};
 use bulkhead_proto::worker::v1::session_request::Fact;
 use bulkhead_proto::worker::v1::session_response::Order;
 use bulkhead_proto::worker::v1::{Cancel, Drain, SessionResponse};
+use bulkhead_python_worker::package::{EXIT_PROTOCOL, EXIT_SESSION_LOST};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
@@ -270,7 +271,7 @@ impl Worker {
         drop(channel);
         let (process, tail) = tree.bury(process).await;
         let end = cause.unwrap_or_else(|| match &process {
-            ProcessEnd::Exited { raw_status, .. } => WorkerEnd::Exited(describe_exit(*raw_status)),
+            ProcessEnd::Exited { raw_status, .. } => exited(describe_exit(*raw_status)),
             ProcessEnd::NotStarted(reason) => WorkerEnd::Start(format!("worker could not be started: {reason}")),
             ProcessEnd::HolderKilled => WorkerEnd::Disconnected("its holder was killed".to_owned()),
         });
@@ -300,6 +301,16 @@ impl Worker {
         };
         // A process that is gone has nothing to add after this.
         let _ = timeout(LAST_WORDS_TIMEOUT, rest).await;
+    }
+}
+
+/// The end of a process that nobody told to end. A worker leaves with codes of its own when its session cannot go on.
+fn exited(exit: Exit) -> WorkerEnd {
+    match exit {
+        Exit::Code(EXIT_PROTOCOL | EXIT_SESSION_LOST) => {
+            WorkerEnd::Disconnected("its session cannot be read any more".to_owned())
+        }
+        exit => WorkerEnd::Exited(exit),
     }
 }
 

@@ -110,7 +110,7 @@ impl Pool {
 
     /// Waits out the delay after a fault, or answers with the fault.
     async fn wait_for_restart(&self, call: &Call) -> Result<(), CallResult> {
-        let Some(delay) = self.shared.restart.lock().delay(self.shared.code_changed_at(), Instant::now()) else {
+        let Some(delay) = self.shared.restart.lock().delay(|| self.shared.code_changed_at(), Instant::now()) else {
             return Ok(());
         };
         // Code and requirements stay unusable until somebody changes them: waiting for that would only pile up events.

@@ -62,10 +62,11 @@ impl Restart {
         self.last = Some(LastFault { end: end.clone(), stderr_tail, not_before: now + wait, code_changed_at });
     }
 
-    /// What delays a start at `now`. A plugin whose files have changed since is worth a try at once.
-    pub(super) fn delay(&self, code_changed_at: Option<SystemTime>, now: Instant) -> Option<Delay> {
+    /// What delays a start at `now`. A plugin whose files have changed since is worth a try at once; they are looked at
+    /// only when there was a fault.
+    pub(super) fn delay(&self, code_changed_at: impl FnOnce() -> Option<SystemTime>, now: Instant) -> Option<Delay> {
         let last = self.last.as_ref()?;
-        if code_changed_at != last.code_changed_at {
+        if code_changed_at() != last.code_changed_at {
             return None;
         }
         let wait = last.not_before.checked_duration_since(now).filter(|wait| !wait.is_zero())?;
@@ -92,15 +93,15 @@ mod tests {
         let now = Instant::now();
         let mut restart = Restart::default();
         restart.ended(&crash(), "", None, now, 0.0);
-        assert!(restart.delay(None, now).is_none());
+        assert!(restart.delay(|| None, now).is_none());
         let waits: Vec<u128> = (0..4)
             .map(|_| {
                 restart.ended(&crash(), "", None, now, 0.0);
-                restart.delay(None, now).unwrap().wait.as_millis()
+                restart.delay(|| None, now).unwrap().wait.as_millis()
             })
             .collect();
         assert_eq!(waits, [100, 200, 400, 800]);
-        assert!(restart.delay(None, now + Duration::from_secs(1)).is_none(), "the wait passes");
+        assert!(restart.delay(|| None, now + Duration::from_secs(1)).is_none(), "the wait passes");
         restart.succeeded();
         assert!(restart.state().is_none());
     }
@@ -111,8 +112,8 @@ mod tests {
         let mut restart = Restart::default();
         let old = SystemTime::UNIX_EPOCH;
         restart.ended(&WorkerEnd::Load("SyntaxError".into()), "", Some(old), now, 0.0);
-        assert_eq!(restart.delay(Some(old), now).unwrap().end, WorkerEnd::Load("SyntaxError".into()));
-        assert!(restart.delay(Some(old + Duration::from_secs(1)), now).is_none());
+        assert_eq!(restart.delay(|| Some(old), now).unwrap().end, WorkerEnd::Load("SyntaxError".into()));
+        assert!(restart.delay(|| Some(old + Duration::from_secs(1)), now).is_none());
     }
 
     #[test]

@@ -23,6 +23,12 @@ impl TriggerId {
     pub fn new(database: impl Into<String>, name: impl Into<String>) -> Self {
         Self { database: database.into(), name: name.into() }
     }
+
+    /// The name on the wire, `databases/{database}/triggers/{trigger}`.
+    #[must_use]
+    pub fn resource_name(&self) -> String {
+        format!("databases/{}/triggers/{}", self.database, self.name)
+    }
 }
 
 impl std::fmt::Display for TriggerId {

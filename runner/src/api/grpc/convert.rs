@@ -26,10 +26,6 @@ pub(super) fn trigger_id(name: &str) -> Result<TriggerId, Status> {
     Ok(TriggerId::new(database, trigger))
 }
 
-pub(super) fn trigger_name(id: &TriggerId) -> String {
-    format!("databases/{}/triggers/{}", id.database, id.name)
-}
-
 /// The definition that a host sent. `plugin` is where its code was put.
 pub(super) fn definition(trigger: &wire::Trigger, plugin: PluginLocation) -> Result<TriggerDefinition, Status> {
     let policy = trigger.error_policy.unwrap_or_default();
@@ -39,6 +35,9 @@ pub(super) fn definition(trigger: &wire::Trigger, plugin: PluginLocation) -> Res
         wire::ErrorAction::Disable => ErrorBehavior::Disable,
     };
     let timeout = trigger.timeout.map(|timeout| duration(&timeout, "timeout")).transpose()?;
+    if timeout.is_some_and(|timeout| timeout < Duration::from_millis(1)) {
+        return Err(Status::invalid_argument("the timeout must be at least 1ms"));
+    }
     Ok(TriggerDefinition {
         id: trigger_id(&trigger.name)?,
         plugin,
@@ -97,7 +96,7 @@ pub(super) fn trigger(info: &TriggerInfo) -> wire::Trigger {
         TriggerState::Disabled => wire::TriggerState::Disabled,
     };
     wire::Trigger {
-        name: trigger_name(&definition.id),
+        name: definition.id.resource_name(),
         source: Some(wire::PluginSource {
             files: Default::default(),
             entry_path: definition.plugin.filename().to_owned(),

@@ -18,6 +18,7 @@ use tonic::transport::Server;
 use crate::host::grpc::Address;
 
 pub use service::GrpcApi;
+pub use stream_wal::StreamEnds;
 
 /// Serves the API on `address` until `stop` resolves.
 ///
@@ -60,7 +61,13 @@ async fn bind_socket(path: &Path) -> std::io::Result<UnixListener> {
         }
         std::fs::remove_file(path)?;
     }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    // Made where nobody else can look, and moved into place when its mode is right.
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let private = tempfile::Builder::new().prefix(".bulkhead-").tempdir_in(parent)?;
+    let fresh = private.path().join("s");
+    let listener = UnixListener::bind(&fresh)?;
+    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600))?;
+    // Unlike a rename this never replaces what stands there.
+    std::fs::hard_link(&fresh, path)?;
     Ok(listener)
 }

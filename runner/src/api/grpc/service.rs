@@ -9,11 +9,12 @@ use bulkhead_proto::types::v1::{Outcome, Success, outcome};
 use futures_util::stream::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{convert, stream_wal, uploads};
+use super::stream_wal::{self, StreamEnds};
+use super::{convert, uploads};
 use crate::clock::SharedClock;
 use crate::dispatch::{Engine, RequestEnd};
-use crate::host::MemoryFeed;
-use crate::trigger::{PluginLocation, TriggerDefinition};
+use crate::host::grpc::MemoryFeeds;
+use crate::trigger::{PluginLocation, TriggerDefinition, TriggerId};
 
 /// Triggers on a page of `ListTriggers` at the most.
 const PAGE_SIZE_MAX: usize = 1_000;
@@ -24,9 +25,13 @@ pub struct GrpcApi {
     /// The triggers.
     pub engine: Arc<Engine>,
     /// Where a delegating host's commits go; `None` when the runner holds the data itself.
-    pub feed: Option<Arc<MemoryFeed>>,
+    pub feeds: Option<Arc<MemoryFeeds>>,
     /// The time.
     pub clock: SharedClock,
+    /// When streams end.
+    pub ends: StreamEnds,
+    /// Held while plugin files are stored for a trigger or removed after one.
+    pub storing: Arc<tokio::sync::Mutex<()>>,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -49,26 +54,17 @@ impl RunnerService for GrpcApi {
         request: Request<wire::CreateTriggerRequest>,
     ) -> Answer<wire::CreateTriggerResponse> {
         let trigger = request.into_inner().trigger.ok_or_else(|| Status::invalid_argument("trigger is missing"))?;
-        let definition = self.definition(&trigger).await?;
-        let id = definition.id.clone();
-        if let Some(registered) = self.engine.get(&id) {
-            if !is_same(&registered.definition, &definition) {
-                return Err(Status::already_exists(format!("trigger `{}` exists with another content", trigger.name)));
-            }
-        } else {
-            self.engine.create(definition).await.map_err(|error| convert::status(&error))?;
+        let _storing = self.storing.lock().await;
+        let created = self.create(&trigger).await;
+        if created.is_err() {
+            uploads::remove_unused(&self.engine).await;
         }
-        let registered = self.engine.get(&id).ok_or_else(|| Status::not_found(trigger.name))?;
-        Ok(Response::new(wire::CreateTriggerResponse { trigger: Some(convert::trigger(&registered)) }))
+        Ok(Response::new(wire::CreateTriggerResponse { trigger: Some(created?) }))
     }
 
     async fn get_trigger(&self, request: Request<wire::GetTriggerRequest>) -> Answer<wire::GetTriggerResponse> {
-        let name = request.into_inner().name;
-        let info = self
-            .engine
-            .get(&convert::trigger_id(&name)?)
-            .ok_or_else(|| Status::not_found(format!("trigger `{name}` is unknown")))?;
-        Ok(Response::new(wire::GetTriggerResponse { trigger: Some(convert::trigger(&info)) }))
+        let trigger = self.registered(&convert::trigger_id(&request.into_inner().name)?)?;
+        Ok(Response::new(wire::GetTriggerResponse { trigger: Some(trigger) }))
     }
 
     async fn list_triggers(&self, request: Request<wire::ListTriggersRequest>) -> Answer<wire::ListTriggersResponse> {
@@ -96,50 +92,92 @@ impl RunnerService for GrpcApi {
         let drain = request.drain_timeout.and_then(|timeout| Duration::try_from(timeout).ok()).unwrap_or_default();
         let id = convert::trigger_id(&request.name)?;
         self.engine.delete(&id, request.force, drain).await.map_err(|error| convert::status(&error))?;
+        let _storing = self.storing.lock().await;
+        uploads::remove_unused(&self.engine).await;
         Ok(Response::new(wire::DeleteTriggerResponse {}))
     }
 
+    async fn enable_trigger(
+        &self,
+        request: Request<wire::EnableTriggerRequest>,
+    ) -> Answer<wire::EnableTriggerResponse> {
+        let trigger = self.set_enabled(&request.into_inner().name, true).await?;
+        Ok(Response::new(wire::EnableTriggerResponse { trigger: Some(trigger) }))
+    }
+
+    async fn disable_trigger(
+        &self,
+        request: Request<wire::DisableTriggerRequest>,
+    ) -> Answer<wire::DisableTriggerResponse> {
+        let trigger = self.set_enabled(&request.into_inner().name, false).await?;
+        Ok(Response::new(wire::DisableTriggerResponse { trigger: Some(trigger) }))
+    }
+
     async fn stream_wal(&self, request: Request<Streaming<wire::StreamWalRequest>>) -> Answer<Self::StreamWalStream> {
-        let feed = self.feed.clone().ok_or_else(|| {
+        let feeds = self.feeds.clone().ok_or_else(|| {
             Status::failed_precondition(
                 "this runner has an embedded host; start it with `--host grpc` to stream another host's WAL",
             )
         })?;
         let batches = request.into_inner();
-        Ok(Response::new(stream_wal::run(batches, feed, Arc::clone(&self.clock))))
+        Ok(Response::new(stream_wal::run(batches, feeds, Arc::clone(&self.clock), self.ends.clone())))
     }
 
     async fn call_trigger(&self, request: Request<wire::CallTriggerRequest>) -> Answer<wire::CallTriggerResponse> {
         let request = request.into_inner();
         let http_request = request.request.ok_or_else(|| Status::invalid_argument("request is missing"))?;
-        let kind = match self.engine.call_trigger(&convert::trigger_id(&request.name)?, http_request).await {
-            RequestEnd::Response(response) => outcome::Kind::Success(Success { http_response: Some(response) }),
-            RequestEnd::Failed { failure, .. } => outcome::Kind::Failure(failure),
+        let (kind, elapsed) = match self.engine.call_trigger(&convert::trigger_id(&request.name)?, http_request).await {
+            RequestEnd::Response { response, elapsed } => {
+                (outcome::Kind::Success(Success { http_response: Some(response) }), elapsed)
+            }
+            RequestEnd::Failed { failure, elapsed, .. } => (outcome::Kind::Failure(failure), elapsed),
             RequestEnd::NotFound => {
                 return Err(Status::not_found(format!("no request trigger `{}` is enabled", request.name)));
             }
             RequestEnd::Busy(text) => return Err(Status::resource_exhausted(text)),
         };
-        Ok(Response::new(wire::CallTriggerResponse { outcome: Some(Outcome { kind: Some(kind), elapsed: None }) }))
+        let elapsed = prost_types::Duration::try_from(elapsed).ok();
+        Ok(Response::new(wire::CallTriggerResponse { outcome: Some(Outcome { kind: Some(kind), elapsed }) }))
     }
 }
 
 impl GrpcApi {
-    async fn definition(&self, trigger: &wire::Trigger) -> Result<TriggerDefinition, Status> {
+    /// Registers a trigger, unless the same one is registered.
+    async fn create(&self, trigger: &wire::Trigger) -> Result<wire::Trigger, Status> {
         let source = trigger.source.as_ref().ok_or_else(|| Status::invalid_argument("trigger has no source"))?.clone();
-        let plugin = if source.files.is_empty() {
-            PluginLocation::PluginDir(source.entry_path)
-        } else {
+        let mut definition = convert::definition(trigger, PluginLocation::PluginDir(source.entry_path.clone()))?;
+        if !source.files.is_empty() {
             let files = self.engine.files().clone();
-            tokio::task::spawn_blocking(move || uploads::store(&files, &source.files, &source.entry_path))
-                .await
-                .map_err(|error| Status::internal(error.to_string()))??
-        };
-        convert::definition(trigger, plugin)
+            definition.plugin =
+                tokio::task::spawn_blocking(move || uploads::store(&files, &source.files, &source.entry_path))
+                    .await
+                    .map_err(|error| Status::internal(error.to_string()))??;
+        }
+        let id = definition.id.clone();
+        match self.engine.get(&id) {
+            Some(registered) if is_same(&registered.definition, &definition) => {}
+            Some(_) => {
+                return Err(Status::already_exists(format!("trigger `{}` exists with another content", trigger.name)));
+            }
+            None => self.engine.create(definition).await.map_err(|error| convert::status(&error))?,
+        }
+        self.registered(&id)
+    }
+
+    async fn set_enabled(&self, name: &str, enabled: bool) -> Result<wire::Trigger, Status> {
+        let id = convert::trigger_id(name)?;
+        self.engine.set_enabled(&id, enabled).await.map_err(|error| convert::status(&error))?;
+        self.registered(&id)
+    }
+
+    fn registered(&self, id: &TriggerId) -> Result<wire::Trigger, Status> {
+        let info = self.engine.get(id);
+        let info = info.ok_or_else(|| Status::not_found(format!("trigger `{}` is unknown", id.resource_name())))?;
+        Ok(convert::trigger(&info))
     }
 }
 
-/// Whether a repeated call asks for what is registered. What the runner changed by itself does not count.
+/// Whether a repeated call asks for what is registered. Whether it is enabled does not count: that changes over its life.
 fn is_same(registered: &TriggerDefinition, asked: &TriggerDefinition) -> bool {
     let mut registered = registered.clone();
     registered.disabled = asked.disabled;

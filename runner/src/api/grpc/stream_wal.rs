@@ -1,55 +1,70 @@
-//! The commits of a host on their way into the feed, and the acknowledgements back.
+//! The commits of a host on their way into the feeds, and the acknowledgements back.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bulkhead_proto::runner::v1::{StreamWalRequest, StreamWalResponse};
-use bulkhead_proto::types::v1::WalBatch;
+use bulkhead_proto::types::v1::{TableBatch, WalBatch};
+use futures_util::future::{BoxFuture, pending, select_all};
 use futures_util::stream::BoxStream;
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use crate::clock::SharedClock;
+use crate::host::grpc::MemoryFeeds;
 use crate::host::{FeedDatabase, FeedTable, MemoryFeed};
 use crate::session::arrow_ipc;
 
-/// Batches of one stream that are in the feed and not acknowledged.
+/// When a stream takes in no more, and when it ends.
+#[derive(Debug, Clone)]
+pub struct StreamEnds {
+    /// The runner is stopping: no further batch is taken in, those that are there are still worked on.
+    pub intake: CancellationToken,
+    /// Nothing runs any more: no further acknowledgement will come.
+    pub closed: CancellationToken,
+}
+
+/// One stream of batches.
 struct Stream {
     batches: Streaming<StreamWalRequest>,
-    feed: Arc<MemoryFeed>,
-    released: watch::Receiver<u64>,
+    feeds: Arc<MemoryFeeds>,
     clock: SharedClock,
-    pending: VecDeque<Pending>,
-    /// The last sequence of each database, which has to grow.
-    last: BTreeMap<String, u64>,
+    ends: StreamEnds,
+    databases: BTreeMap<String, Database>,
+    /// A batch that waits for room in its feed; the next one is not read before.
+    entering: Option<BoxFuture<'static, Entered>>,
     acks: VecDeque<StreamWalResponse>,
     is_over: bool,
 }
 
-struct Pending {
-    feed_sequence: u64,
+/// What the stream knows of one database.
+struct Database {
+    feed: Arc<MemoryFeed>,
+    released: watch::Receiver<u64>,
+    /// Batches that are not acknowledged: place in the feed, and the host's sequence.
+    pending: VecDeque<(u64, u64)>,
+    /// The host's last sequence, which has to grow.
+    last: Option<u64>,
+}
+
+/// A batch that is in its feed.
+struct Entered {
     database: String,
+    feed_sequence: u64,
     wal_sequence: u64,
 }
 
-/// Takes in batches and acknowledges each once every trigger is done with it.
+/// Takes in batches and acknowledges each once every trigger of its database is done with it.
 pub(super) fn run(
     batches: Streaming<StreamWalRequest>,
-    feed: Arc<MemoryFeed>,
+    feeds: Arc<MemoryFeeds>,
     clock: SharedClock,
+    ends: StreamEnds,
 ) -> BoxStream<'static, Result<StreamWalResponse, Status>> {
-    let released = feed.released();
-    let stream = Stream {
-        batches,
-        feed,
-        released,
-        clock,
-        pending: VecDeque::new(),
-        last: BTreeMap::new(),
-        acks: VecDeque::new(),
-        is_over: false,
-    };
+    let (databases, acks) = (BTreeMap::new(), VecDeque::new());
+    let stream = Stream { batches, feeds, clock, ends, databases, entering: None, acks, is_over: false };
     stream::try_unfold(stream, |mut stream| async move { Ok(stream.next().await?.map(|ack| (ack, stream))) }).boxed()
 }
 
@@ -59,55 +74,101 @@ impl Stream {
             if let Some(ack) = self.acks.pop_front() {
                 return Ok(Some(ack));
             }
-            if self.is_over && self.pending.is_empty() {
+            let is_idle =
+                self.entering.is_none() && self.databases.values().all(|database| database.pending.is_empty());
+            if self.is_over && is_idle {
                 return Ok(None);
             }
+            let takes_in = !self.is_over && self.entering.is_none();
             tokio::select! {
-                changed = self.released.changed(), if !self.pending.is_empty() => {
-                    changed.map_err(|_| Status::unavailable("the runner is stopping"))?;
-                    self.acknowledge();
+                biased;
+                () = released(&mut self.databases) => self.acknowledge(),
+                entered = next_in(&mut self.entering) => {
+                    self.entering = None;
+                    self.entered(&entered);
                 }
-                batch = self.batches.message(), if !self.is_over => match batch? {
-                    Some(request) => self.take(request.batch.unwrap_or_default()).await?,
+                () = self.ends.closed.cancelled() => return Err(stopping()),
+                () = self.ends.intake.cancelled(), if takes_in && is_idle => return Err(stopping()),
+                batch = self.batches.message(), if takes_in && !self.ends.intake.is_cancelled() => match batch? {
+                    Some(request) => self.take(request.batch.unwrap_or_default())?,
                     None => self.is_over = true,
                 },
             }
         }
     }
 
-    async fn take(&mut self, batch: WalBatch) -> Result<(), Status> {
-        let last = self.last.entry(batch.database.clone()).or_default();
-        if batch.database.is_empty() || batch.wal_sequence <= *last {
-            let text = format!("batch {} of database `{}` does not follow {last}", batch.wal_sequence, batch.database);
+    /// Checks a batch and lets it into its feed once there is room.
+    fn take(&mut self, batch: WalBatch) -> Result<(), Status> {
+        let WalBatch { database, wal_sequence, tables } = batch;
+        if database.is_empty() {
+            return Err(Status::invalid_argument("a batch names no database"));
+        }
+        let known = self.databases.entry(database.clone()).or_insert_with(|| {
+            let feed = self.feeds.of(&database);
+            Database { released: feed.released(), feed, pending: VecDeque::new(), last: None }
+        });
+        if known.last.is_some_and(|last| wal_sequence <= last) {
+            let last = known.last.unwrap_or_default();
+            let text = format!("batch {wal_sequence} of database `{database}` does not follow {last}");
             return Err(Status::invalid_argument(text));
         }
-        *last = batch.wal_sequence;
-        let tables = batch.tables.into_iter().map(table).collect::<Result<Vec<_>, Status>>()?;
-        let pending = (batch.database.clone(), batch.wal_sequence);
-        let databases = vec![FeedDatabase { database: batch.database, tables }];
-        // Waits while the feed is full, and with it the host.
-        let feed_sequence = self.feed.push(self.clock.now(), databases).await;
-        self.pending.push_back(Pending { feed_sequence, database: pending.0, wal_sequence: pending.1 });
-        self.acknowledge();
+        known.last = Some(wal_sequence);
+        let tables = tables.into_iter().map(table).collect::<Result<Vec<_>, Status>>()?;
+        let (feed, now) = (Arc::clone(&known.feed), self.clock.now());
+        self.entering = Some(
+            async move {
+                let rows = vec![FeedDatabase { database: database.clone(), tables }];
+                Entered { feed_sequence: feed.push(now, rows).await, database, wal_sequence }
+            }
+            .boxed(),
+        );
         Ok(())
     }
 
+    fn entered(&mut self, entered: &Entered) {
+        if let Some(database) = self.databases.get_mut(&entered.database) {
+            database.pending.push_back((entered.feed_sequence, entered.wal_sequence));
+        }
+        self.acknowledge();
+    }
+
+    /// Batches of one database that are done together are acknowledged together.
     fn acknowledge(&mut self) {
-        let released = *self.released.borrow_and_update();
-        while let Some(done) = self.pending.pop_front_if(|pending| pending.feed_sequence <= released) {
-            // Batches of one database that are done together are acknowledged together.
-            match self.acks.back_mut() {
-                Some(ack) if ack.database == done.database => ack.acked_wal_sequence = done.wal_sequence,
-                _ => self
-                    .acks
-                    .push_back(StreamWalResponse { acked_wal_sequence: done.wal_sequence, database: done.database }),
+        for (name, database) in &mut self.databases {
+            let released = *database.released.borrow_and_update();
+            let mut acked = None;
+            while let Some((_, wal_sequence)) = database.pending.pop_front_if(|(place, _)| *place <= released) {
+                acked = Some(wal_sequence);
+            }
+            if let Some(acked_wal_sequence) = acked {
+                self.acks.push_back(StreamWalResponse { acked_wal_sequence, database: name.clone() });
             }
         }
     }
 }
 
+/// The batch that waits for room, once it has it.
+async fn next_in(entering: &mut Option<BoxFuture<'static, Entered>>) -> Entered {
+    match entering {
+        Some(entering) => entering.await,
+        None => pending().await,
+    }
+}
+
+fn stopping() -> Status {
+    Status::unavailable("the runner is stopping; send again what is not acknowledged")
+}
+
+/// Waits until triggers are done with more of any database.
+async fn released(databases: &mut BTreeMap<String, Database>) {
+    let waiting = databases.values_mut().filter(|database| !database.pending.is_empty());
+    // A feed lives as long as its host, so a watch does not end before the stream.
+    let changes: Vec<_> = waiting.map(|database| Box::pin(async { drop(database.released.changed().await) })).collect();
+    if changes.is_empty() { pending().await } else { drop(select_all(changes).await) }
+}
+
 /// A table of a batch. Its rows are decoded once to see that they can be.
-fn table(batch: bulkhead_proto::types::v1::TableBatch) -> Result<FeedTable, Status> {
+fn table(batch: TableBatch) -> Result<FeedTable, Status> {
     let decoded = arrow_ipc::decode(&batch.arrow_ipc_stream).map_err(|error| {
         Status::invalid_argument(format!("rows of table `{}` cannot be read: {error}", batch.table))
     })?;

@@ -29,8 +29,8 @@ pub(super) async fn call(
         body,
     };
     Ok(match api.engine.call_path(&path, request).await {
-        RequestEnd::Response(response) => plugin_response(response),
-        RequestEnd::Failed { failure, text } => match failure.kind() {
+        RequestEnd::Response { response, .. } => plugin_response(response),
+        RequestEnd::Failed { failure, text, .. } => match failure.kind() {
             FailureKind::Deadline => error_json(StatusCode::GATEWAY_TIMEOUT, &text),
             FailureKind::Cancelled => error_json(StatusCode::SERVICE_UNAVAILABLE, &text),
             _ => error_json(StatusCode::INTERNAL_SERVER_ERROR, &text),
