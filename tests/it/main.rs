@@ -1,1 +1,17 @@
-//! Integration tests.
+//! Integration tests: a real runner, real workers, and what users see of them.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "helpers of tests start processes and fail by panicking, with the runner's words"
+)]
+
+mod cli;
+mod environments;
+mod faults;
+mod grpc;
+mod http_api;
+mod lifecycle;
+mod triggers;
+mod world;

@@ -1,0 +1,174 @@
+//! Virtual environments: what a plugin asks for, from wheels made on the spot.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::world::{DB, Setup, TestRunner, Trigger, until};
+
+/// Answers with the version of the package `tiny`.
+const VERSION: &str = "\
+def process_request(api, query, headers, body, args=None):
+    import tiny
+    return tiny.VERSION
+";
+const NEIGHBOUR: &str = "\
+import os
+def process_request(api, query, headers, body, args=None):
+    try:
+        import tiny
+    except ModuleNotFoundError:
+        return str(os.getpid())
+";
+
+/// A runner whose tools know no index, only the wheels of the returned directory.
+fn world(arguments: &[&str]) -> (TestRunner, PathBuf) {
+    let setup = Setup::with_own_environments().args(arguments);
+    let wheels = setup.root().join("wheels");
+    std::fs::create_dir(&wheels).unwrap();
+    let path = wheels.to_str().unwrap().to_owned();
+    let runner = setup
+        .env("PIP_NO_INDEX", "1")
+        .env("PIP_FIND_LINKS", &path)
+        .env("UV_NO_INDEX", "1")
+        .env("UV_OFFLINE", "1")
+        .env("UV_FIND_LINKS", &path)
+        .start();
+    runner.create_database(DB);
+    runner.plugin("neighbour.py", NEIGHBOUR);
+    runner.create(&Trigger::new("neighbour", "neighbour.py", "request:neighbour"));
+    (runner, wheels)
+}
+
+/// Makes a wheel of the package `tiny`.
+fn wheel(directory: &Path, version: &str) {
+    let info = format!("tiny-{version}.dist-info");
+    let files = [
+        ("tiny.py".to_owned(), format!("VERSION = '{version}'\n")),
+        (format!("{info}/METADATA"), format!("Metadata-Version: 2.1\nName: tiny\nVersion: {version}\n")),
+        (
+            format!("{info}/WHEEL"),
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n".to_owned(),
+        ),
+        (format!("{info}/RECORD"), format!("tiny.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")),
+    ];
+    let mut script = "import sys, zipfile\nwheel = zipfile.ZipFile(sys.argv[1], 'w')\n".to_owned();
+    for (name, text) in files {
+        writeln!(script, "wheel.writestr({name:?}, {text:?})").unwrap();
+    }
+    script.push_str("wheel.close()\n");
+    let path = directory.join(format!("tiny-{version}-py3-none-any.whl"));
+    assert!(Command::new("python3").args(["-c", &script]).arg(path).status().unwrap().success());
+}
+
+/// The plugin that answers with the version, asking for `requirement` in its head.
+fn asking_for(requirement: &str) -> String {
+    format!("# /// script\n# dependencies = [\"{requirement}\"]\n# ///\n{VERSION}")
+}
+
+fn environment(runner: &TestRunner, trigger: &str) -> String {
+    runner.workers(trigger)[0]["environment"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_plugin_that_asks_in_its_head_gets_an_environment_of_its_own() {
+    let (runner, wheels) = world(&[]);
+    wheel(&wheels, "1.0");
+    runner.plugin("tiny_user.py", &asking_for("tiny==1.0"));
+    runner.plugin("also.py", &asking_for("Tiny ==1.0"));
+    runner.create(&Trigger::new("user", "tiny_user.py", "request:user"));
+    runner.create(&Trigger::new("also", "also.py", "request:also"));
+    runner.engine("user").is(200, "1.0");
+    runner.engine("also").is(200, "1.0");
+    let pid = runner.engine("neighbour");
+    assert!(
+        pid.status == 200 && pid.text().parse::<u32>().is_ok(),
+        "the neighbour has no such package: {}",
+        pid.text()
+    );
+    assert_ne!(environment(&runner, "user"), environment(&runner, "neighbour"));
+    assert_eq!(environment(&runner, "user"), environment(&runner, "also"), "equal needs share one");
+    runner.stop_leaving_nothing();
+}
+
+#[test]
+fn a_directory_plugin_may_have_its_requirements_in_a_file() {
+    let (runner, wheels) = world(&[]);
+    wheel(&wheels, "1.0");
+    runner.plugin("multi/__init__.py", VERSION);
+    runner.plugin("multi/requirements.txt", "# what it needs\ntiny>=1.0\n");
+    runner.create(&Trigger::new("multi", "multi", "request:multi"));
+    runner.engine("multi").is(200, "1.0");
+    assert_eq!(runner.engine("neighbour").status, 200);
+    assert_ne!(environment(&runner, "multi"), environment(&runner, "neighbour"));
+}
+
+#[test]
+fn two_plugins_use_two_versions_of_a_package_side_by_side() {
+    let (runner, wheels) = world(&[]);
+    for (name, version) in [("old", "1.0"), ("new", "2.0")] {
+        wheel(&wheels, version);
+        runner.plugin(&format!("{name}.py"), &asking_for(&format!("tiny=={version}")));
+        runner.create(&Trigger::new(name, &format!("{name}.py"), &format!("request:{name}")));
+    }
+    for _ in 0..2 {
+        runner.engine("old").is(200, "1.0");
+        runner.engine("new").is(200, "2.0");
+    }
+    let alive = runner.query("SELECT count(*) AS n FROM system.workers WHERE state <> 'ended'");
+    assert_eq!(alive[0]["n"], 2);
+}
+
+#[test]
+fn a_requirement_that_cannot_be_met_fails_its_trigger_with_the_tools_words_and_no_other() {
+    let (mut runner, wheels) = world(&[]);
+    let neighbour = runner.engine("neighbour").text();
+    runner.plugin("user.py", &asking_for("tiny==3.0"));
+    runner
+        .plugin("wal.py", &format!("{}\ndef process_writes(api, batches, args=None): pass\n", asking_for("tiny==3.0")));
+    runner.create(&Trigger::new("user", "user.py", "request:user"));
+    runner.create(&Trigger::new("wal", "wal.py", "table:m"));
+    runner.write("m v=1 1");
+    runner.engine("user").contains(500, "installing packages with ");
+    for trigger in ["user", "wal"] {
+        let reason = runner.until_state(trigger, "failed");
+        // pip and uv both name the package that they looked for.
+        assert!(reason.contains("failed with exit status: 1") && reason.contains("tiny==3.0"), "{reason}");
+        runner.until_logged(trigger, "tiny==3.0");
+    }
+    runner.engine("neighbour").is(200, &neighbour);
+
+    // Once it can be met, the next event finds it.
+    wheel(&wheels, "3.0");
+    until("the environment is built", || (runner.engine("user").text() == "3.0").then_some(()));
+    assert_eq!(runner.trigger("user")["state"], "active");
+    runner.stop();
+    runner.restart();
+    runner.engine("user").is(200, "3.0");
+}
+
+#[test]
+fn without_a_package_manager_only_plain_plugins_run() {
+    let (runner, wheels) = world(&["--package-manager", "disabled"]);
+    wheel(&wheels, "1.0");
+    runner.plugin("user.py", &asking_for("tiny==1.0"));
+    runner.create(&Trigger::new("user", "user.py", "request:user"));
+    runner
+        .engine("user")
+        .contains(500, "installing packages is disabled on this server and the plugin asks for `tiny==1.0`");
+    assert_eq!(runner.engine("neighbour").status, 200);
+}
+
+#[test]
+fn requirements_that_make_no_sense_are_told() {
+    let (runner, _) = world(&[]);
+    let check = |name: &str, head: &str, reason: &str| {
+        runner.plugin(&format!("{name}.py"), &format!("{head}\n{VERSION}"));
+        runner.create(&Trigger::new(name, &format!("{name}.py"), &format!("request:{name}")));
+        runner.engine(name).contains(500, reason);
+        assert!(runner.until_state(name, "failed").contains(reason));
+    };
+    check("open", "# /// script\n# dependencies = []", "has no end");
+    check("toml", "# /// script\n# dependencies = [\n# ///", "is not valid TOML");
+    check("python", "# /// script\n# requires-python = \">=3.99\"\n# ///", "found no CPython");
+}

@@ -1,0 +1,334 @@
+//! WAL batches: what plugins see of them, and when they are acknowledged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, UNIX_EPOCH};
+
+use bulkhead_proto::host::v1::WriteRequest;
+use bulkhead_proto::types::v1::{TableBatch, WalBatch};
+use nix::sys::signal::Signal;
+use tonic::Code;
+
+use super::client::{all_tables, derive, name, one_table, trigger, with_arguments};
+use super::host::lines;
+use super::{Delegation, connect, make_file, rows, soon, text, until_file};
+use crate::world::{Setup, until_true};
+
+/// A derived line.
+fn derived(source: &str, by: &str, count: usize, total: f64) -> String {
+    format!("derived,source={source},by={by} rows={count}i,total={total:?},text=0i")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_reach_their_triggers_and_what_these_write_reaches_the_host() {
+    let delegation = Delegation::start();
+    let mut client = delegation.client().await;
+    let named = |trigger_name, kind| with_arguments(trigger(trigger_name, derive(), kind), &[("name", trigger_name)]);
+    client.create(named("all", all_tables())).await;
+    client.create(named("one", one_table("weather"))).await;
+    let mut elsewhere = named("elsewhere", all_tables());
+    elsewhere.name = "databases/other/triggers/elsewhere".to_owned();
+    client.create(elsewhere).await;
+
+    let before = UNIX_EPOCH.elapsed().unwrap();
+    let mut stream = client.stream().await;
+    stream
+        .send(WalBatch {
+            database: "db".to_owned(),
+            wal_sequence: 7,
+            tables: vec![
+                rows::table("weather", &rows::values(&[1.0, 2.0])),
+                rows::table("traffic", &rows::values(&[5.0])),
+                rows::table("weather", &rows::values(&[3.5])),
+            ],
+        })
+        .await;
+    assert_eq!(stream.acks_up_to("db", 7).await, [7]);
+    let after = UNIX_EPOCH.elapsed().unwrap();
+
+    // The acknowledgement comes after the writes, so all of them are here.
+    let mut applied = delegation.host.applied();
+    applied.sort_by(|a, b| a.trigger.cmp(&b.trigger));
+    let writers: Vec<&str> = applied.iter().map(|write| write.trigger.as_str()).collect();
+    assert_eq!(writers, ["databases/db/triggers/all", "databases/db/triggers/one"]);
+    let both = [derived("weather", "all", 3, 6.5), derived("traffic", "all", 1, 5.0)];
+    assert_eq!(lines(&applied[0]), both);
+    assert_eq!(lines(&applied[1]), [derived("weather", "one", 3, 6.5)]);
+    assert!(!applied[0].idempotency_key.is_empty());
+    assert_ne!(applied[0].idempotency_key, applied[1].idempotency_key);
+    for write in &applied {
+        assert_eq!(write.batches.len(), 1);
+        assert_eq!(write.batches[0].database, "db");
+        assert!(!write.no_sync);
+        let time = default_time(write);
+        assert!(before <= time && time <= after, "{time:?}");
+    }
+    assert_eq!(applied[0].default_time, applied[1].default_time);
+}
+
+/// The time that lines without one get.
+fn default_time(write: &WriteRequest) -> Duration {
+    let time = write.default_time.expect("a default time");
+    Duration::new(u64::try_from(time.seconds).unwrap(), u32::try_from(time.nanos).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_acknowledged_when_every_matching_trigger_is_done_and_not_before() {
+    let delegation = Delegation::start();
+    let mut client = delegation.client().await;
+    let [started, gate] = ["started", "gate"].map(|file| delegation.file(file));
+    let slow = [("name", "slow"), ("started", text(&started)), ("gate", text(&gate))];
+    client.create(with_arguments(trigger("slow", derive(), one_table("weather")), &slow)).await;
+    client.create(with_arguments(trigger("fast", derive(), all_tables()), &[("name", "fast")])).await;
+    let mut stream = client.stream().await;
+    for sequence in [3, 4, 10] {
+        stream.send(rows::commit("db", sequence, "weather", &[sequence as f64])).await;
+    }
+    // The fast one is done with all of them and the slow one is at work on the first.
+    for sequence in [3, 4, 10] {
+        let line = derived("weather", "fast", 1, f64::from(sequence));
+        delegation.host.until_written(|written| written == line);
+    }
+    until_file(&started).await;
+    stream.assert_silent().await;
+    assert!(delegation.host.applied().iter().all(|write| write.trigger == "databases/db/triggers/fast"));
+
+    make_file(&gate);
+    stream.acks_up_to("db", 10).await;
+    let by_slow: Vec<String> = delegation.host.lines().into_iter().filter(|line| line.contains("by=slow")).collect();
+    assert_eq!(by_slow, [3.0, 4.0, 10.0].map(|total| derived("weather", "slow", 1, total)));
+    let keys: BTreeSet<String> = delegation.host.applied().into_iter().map(|write| write.idempotency_key).collect();
+    assert_eq!(keys.len(), 6, "each invocation has a key of its own");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_trigger_waits_for_is_acknowledged() {
+    let delegation = Delegation::start();
+    let mut client = delegation.client().await;
+    let mut stream = client.stream().await;
+    // No trigger at all.
+    stream.send(rows::commit("db", 1, "weather", &[1.0])).await;
+    assert_eq!(stream.ack().await, ("db".to_owned(), 1));
+    // No trigger for this table, for this database, or for a commit without rows.
+    client.create(trigger("one", derive(), one_table("traffic"))).await;
+    stream.send(rows::commit("db", 2, "weather", &[1.0])).await;
+    assert_eq!(stream.ack().await, ("db".to_owned(), 2));
+    stream.send(rows::commit("other", 1, "traffic", &[1.0])).await;
+    assert_eq!(stream.ack().await, ("other".to_owned(), 1));
+    stream.send(rows::commit("db", 3, "traffic", &[])).await;
+    assert_eq!(stream.ack().await, ("db".to_owned(), 3));
+    stream.send(WalBatch { database: "db".to_owned(), wal_sequence: 4, tables: Vec::new() }).await;
+    assert_eq!(stream.ack().await, ("db".to_owned(), 4));
+    assert!(delegation.host.attempted().is_empty());
+    // Batches that are open when the host has said its last are acknowledged before the stream ends.
+    stream.send(rows::commit("db", 5, "traffic", &[1.0])).await;
+    stream.end();
+    assert_eq!(stream.ack().await, ("db".to_owned(), 5));
+    assert_eq!(stream.next().await.expect("an orderly end"), None);
+    assert_eq!(delegation.host.applied().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_plugin_and_a_deleted_trigger_hold_no_acknowledgement() {
+    let delegation = Delegation::start();
+    let mut client = delegation.client().await;
+    client.create(with_arguments(trigger("failing", derive(), all_tables()), &[("fail", "yes")])).await;
+    let mut stream = client.stream().await;
+    stream.send(rows::commit("db", 1, "weather", &[1.0])).await;
+    assert_eq!(stream.ack().await, ("db".to_owned(), 1));
+    assert!(delegation.host.attempted().is_empty(), "a failed call leaves no write behind");
+
+    let [started, gate] = ["started", "gate"].map(|file| delegation.file(file));
+    let blocked = [("started", text(&started)), ("gate", text(&gate))];
+    client.create(with_arguments(trigger("blocked", derive(), all_tables()), &blocked)).await;
+    stream.send(rows::commit("db", 2, "weather", &[1.0])).await;
+    until_file(&started).await;
+    stream.assert_silent().await;
+    client.try_delete(&name("blocked"), true, None).await.expect("by force");
+    assert_eq!(stream.ack().await, ("db".to_owned(), 2));
+    assert!(delegation.host.attempted().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_breaks_the_rules_is_ended_and_the_runner_goes_on() {
+    let delegation = Delegation::start();
+    let mut client = delegation.client().await;
+    client.create(trigger("all", derive(), all_tables())).await;
+    let good = rows::commit("db", 5, "weather", &[1.0]);
+    let broken = |bytes: &[u8]| WalBatch {
+        database: "db".to_owned(),
+        wal_sequence: 6,
+        tables: vec![TableBatch { table: "weather".to_owned(), arrow_ipc_stream: bytes.to_vec().into() }],
+    };
+    let whole = rows::ipc(&rows::values(&[1.0, 2.0]));
+    let half = &whole[..whole.len() / 2];
+    for (what, bad) in [
+        ("does not follow 5", rows::commit("db", 5, "weather", &[1.0])),
+        ("does not follow 5", rows::commit("db", 4, "weather", &[1.0])),
+        ("names no database", rows::commit("", 6, "weather", &[1.0])),
+        ("rows of table `weather` cannot be read", broken(b"")),
+        ("rows of table `weather` cannot be read", broken(b"no Arrow at all, but long enough to look at")),
+        ("rows of table `weather` cannot be read", broken(half)),
+    ] {
+        let mut stream = client.stream().await;
+        stream.send(good.clone()).await;
+        assert_eq!(stream.ack().await, ("db".to_owned(), 5));
+        stream.send(bad).await;
+        let status = stream.next().await.expect_err(what);
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().contains(what), "{status}");
+    }
+    // Every database counts for itself.
+    let mut stream = client.stream().await;
+    stream.send(rows::commit("db", 9, "weather", &[1.0])).await;
+    stream.send(rows::commit("other", 2, "weather", &[1.0])).await;
+    stream.send(rows::commit("db", 10, "weather", &[1.0])).await;
+    let mut last = BTreeMap::new();
+    while last.get("db") != Some(&10) {
+        let (database, sequence) = stream.ack().await;
+        last.insert(database, sequence);
+    }
+    assert_eq!(last.get("other"), Some(&2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_larger_than_one_message_to_the_worker_arrives_whole() {
+    let delegation = Delegation::start();
+    let mut client = delegation.client().await;
+    client.create(trigger("all", derive(), all_tables())).await;
+    let (count, text_bytes) = (30_000, 1_000);
+    let wide = rows::wide(count, text_bytes);
+    let text_total: usize = (0..count).map(|row| text_bytes + row % 7).sum();
+    let batch = WalBatch { database: "db".to_owned(), wal_sequence: 1, tables: vec![rows::table("wide", &wide)] };
+    assert!(batch.tables[0].arrow_ipc_stream.len() > 3 * bulkhead_proto::transport::PAYLOAD_PART_BYTES);
+    let mut stream = client.stream().await;
+    stream.send(batch).await;
+    stream.acks_up_to("db", 1).await;
+    let expected = format!("derived,source=wide,by=- rows={count}i,total={:?},text={text_total}i", count as f64);
+    assert_eq!(delegation.host.lines(), [expected]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_acknowledged_is_sent_again_after_a_reconnect() {
+    let mut delegation = Delegation::start();
+    let mut client = delegation.client().await;
+    let [started, gate] = ["started", "gate"].map(|file| delegation.file(file));
+    let arguments = [("started", text(&started)), ("gate", text(&gate))];
+    client.create(with_arguments(trigger("gated", derive(), all_tables()), &arguments)).await;
+
+    // The stream is lost while the plugin is at work.
+    let stream = client.stream().await;
+    stream.send(rows::commit("db", 1, "weather", &[1.0])).await;
+    until_file(&started).await;
+    drop((stream, client));
+    // A new one takes the same batch again.
+    let mut client = delegation.client().await;
+    let mut stream = client.stream().await;
+    stream.send(rows::commit("db", 1, "weather", &[1.0])).await;
+    stream.assert_silent().await;
+    make_file(&gate);
+    assert_eq!(stream.ack().await, ("db".to_owned(), 1));
+    let line = derived("weather", "-", 1, 1.0);
+    assert_eq!(delegation.host.lines(), [line.clone(), line]);
+
+    // The runner is lost while the plugin is at work.
+    std::fs::remove_file(&gate).unwrap();
+    std::fs::remove_file(&started).unwrap();
+    stream.send(rows::commit("db", 2, "weather", &[2.0])).await;
+    until_file(&started).await;
+    stream.assert_silent().await;
+    delegation.runner.kill();
+    stream.next().await.expect_err("the runner is gone");
+    delegation.runner.restart();
+    let mut client = delegation.client().await;
+    let mut stream = client.stream().await;
+    stream.send(rows::commit("db", 2, "weather", &[2.0])).await;
+    stream.assert_silent().await;
+    make_file(&gate);
+    assert_eq!(stream.ack().await, ("db".to_owned(), 2));
+    let second = derived("weather", "-", 1, 2.0);
+    assert_eq!(delegation.host.lines().iter().filter(|line| **line == second).count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_that_stops_acknowledges_no_batch_that_was_not_begun() {
+    let mut delegation = Delegation::start();
+    let mut client = delegation.client().await;
+    let [started, gate] = ["started", "gate"].map(|file| delegation.file(file));
+    let arguments = [("started", text(&started)), ("gate", text(&gate))];
+    client.create(with_arguments(trigger("gated", derive(), all_tables()), &arguments)).await;
+    let mut stream = client.stream().await;
+    for sequence in [1, 2, 3] {
+        stream.send(rows::commit("db", sequence, "weather", &[sequence as f64])).await;
+    }
+    until_file(&started).await;
+    stream.assert_silent().await;
+    delegation.runner.signal(Signal::SIGTERM);
+    until_true("the runner is stopping", || delegation.runner.stderr().contains("stopping"));
+    make_file(&gate);
+    let mut acknowledged = 0;
+    // Until the stream ends, in order or not.
+    while let Ok(Some(ack)) = stream.next().await {
+        acknowledged = ack.acked_wal_sequence;
+    }
+    delegation.runner.wait();
+    let done = delegation.host.lines();
+    let expected: Vec<String> = [1.0, 2.0, 3.0].map(|total| derived("weather", "-", 1, total)).into();
+    assert!(expected.starts_with(&done), "{done:?}");
+    assert!(acknowledged <= done.len() as u64, "{acknowledged} batches are acknowledged, {} are done", done.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_that_stops_acknowledges_no_batch_whose_call_it_cancels() {
+    let mut delegation = Delegation::start_with(&["--shutdown-timeout", "100ms"]);
+    let mut client = delegation.client().await;
+    let [started, gate] = ["started", "gate"].map(|file| delegation.file(file));
+    let arguments = [("started", text(&started)), ("gate", text(&gate))];
+    client.create(with_arguments(trigger("gated", derive(), all_tables()), &arguments)).await;
+    let mut stream = client.stream().await;
+    stream.send(rows::commit("db", 1, "weather", &[1.0])).await;
+    until_file(&started).await;
+    delegation.runner.signal(Signal::SIGTERM);
+    let ack = stream.next().await;
+    delegation.runner.wait();
+    assert!(!matches!(ack, Ok(Some(_))), "nothing was written, yet: {ack:?}");
+    assert!(delegation.host.attempted().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_trigger_holds_no_acknowledgement_of_another_database() {
+    let delegation = Delegation::start();
+    let mut client = delegation.client().await;
+    let [started, gate] = ["started", "gate"].map(|file| delegation.file(file));
+    let arguments = [("started", text(&started)), ("gate", text(&gate))];
+    client.create(with_arguments(trigger("slow", derive(), all_tables()), &arguments)).await;
+    let mut stream = client.stream().await;
+    stream.send(rows::commit("db", 1, "weather", &[1.0])).await;
+    until_file(&started).await;
+    stream.send(rows::commit("other", 1, "weather", &[1.0])).await;
+    assert_eq!(stream.ack().await, ("other".to_owned(), 1));
+    make_file(&gate);
+    assert_eq!(stream.ack().await, ("db".to_owned(), 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_that_keeps_the_data_itself_takes_no_stream() {
+    let setup = Setup::new();
+    let socket = super::socket_of(setup.root());
+    let runner = setup.args(&["--grpc-bind", &format!("unix:{}", socket.display())]).start();
+    let mut client = connect(&socket).await;
+    let Err(status) = client.try_stream().await else { panic!("the stream was taken") };
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+    assert!(status.message().contains("--host grpc"), "{status}");
+    // Triggers can be made over gRPC all the same, in databases that are there.
+    let (code, message) = client.refusal(trigger("x", derive(), all_tables())).await;
+    assert_eq!(code, Code::NotFound, "{message}");
+    runner.create_database("db");
+    client.create(trigger("x", derive(), all_tables())).await;
+    runner.write("weather value=2");
+    soon("the derived row", async {
+        while runner.count("derived") == 0 {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+}

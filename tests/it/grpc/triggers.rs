@@ -1,0 +1,323 @@
+//! Registering triggers: the three kinds, with files that are sent along.
+
+use bulkhead_proto::runner::v1 as wire;
+use bulkhead_proto::runner::v1::{ErrorAction, TriggerState};
+use bulkhead_proto::types::v1::FailureKind;
+use tonic::Code;
+
+use super::client::{
+    all_tables, call, cron, derive, every, failure, files, json, name, one_table, path, request, response, seconds,
+    sent, tick, trigger, with_arguments,
+};
+use super::{Delegation, make_file, soon, text, until_file};
+
+const PACKAGE: [(&str, &str); 2] = [
+    (
+        "answers/__init__.py",
+        "from .words import word\n\ndef process_request(local, query, headers, body, args=None):\n    return word()\n",
+    ),
+    ("answers/words.py", "def word():\n    return 'from a package'\n"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_says_what_it_is() {
+    let delegation = Delegation::start();
+    let runner = delegation.client().await.runner().await;
+    assert_eq!(runner.version, env!("CARGO_PKG_VERSION"));
+    assert!(!runner.isolation.is_empty());
+    assert!(runner.isolation.iter().all(|layer| !runner.isolation_missing.contains(layer)), "{runner:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn triggers_of_all_kinds_are_registered_as_they_are_asked_for() {
+    let delegation = Delegation::start();
+    let mut client = delegation.client().await;
+    for (trigger_name, source, kind) in [
+        ("all", derive(), all_tables()),
+        ("one", derive(), one_table("weather")),
+        ("period", tick(), every(prost_types::Duration { seconds: 3600, nanos: 500_000_000 })),
+        ("cron", tick(), cron("0 0 3 * * *")),
+        ("path", request(), path("a/b")),
+    ] {
+        let mut asked = with_arguments(trigger(trigger_name, source, kind), &[("k", "v")]);
+        asked.error_policy = Some(wire::ErrorPolicy { action: ErrorAction::Retry.into(), attempts_max: 3 });
+        asked.allow_concurrent = true;
+        asked.timeout = Some(seconds(30));
+        let created = client.create(asked.clone()).await;
+        assert_eq!(created.state(), TriggerState::Active);
+        assert_eq!(created, client.get(trigger_name).await);
+        // What comes back is what was asked for, without the content of the files.
+        let expected = wire::Trigger {
+            source: asked.source.map(|source| wire::PluginSource { files: Default::default(), ..source }),
+            state: TriggerState::Active.into(),
+            ..asked
+        };
+        assert_eq!(created, expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_registration_changes_nothing_and_another_content_is_refused() {
+    let delegation = Delegation::start();
+    let mut client = delegation.client().await;
+    let asked = trigger("again", request(), path("again"));
+    let created = client.create(asked.clone()).await;
+    assert_eq!(client.create(asked.clone()).await, created);
+    assert_eq!(client.list(0, "").await.0, [name("again")]);
+
+    let other_code = wire::Trigger { source: Some(sent("request.py", "x = 1\n")), ..asked.clone() };
+    let other_path = wire::Trigger { spec: trigger("", request(), path("other")).spec, ..asked.clone() };
+    let other_arguments = with_arguments(asked.clone(), &[("k", "v")]);
+    for other in [other_code, other_path, other_arguments] {
+        let (code, message) = client.refusal(other).await;
+        assert_eq!(code, Code::AlreadyExists, "{message}");
+        assert!(message.contains(&name("again")), "{message}");
+    }
+    let (code, message) = client.refusal(trigger("thief", request(), path("/again"))).await;
+    assert_eq!(code, Code::AlreadyExists, "{message}");
+    assert_eq!(client.get("again").await, created);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn triggers_that_cannot_be_are_refused_with_the_reason() {
+    let delegation = Delegation::start();
+    let mut client = delegation.client().await;
+    let named = |text: &str| wire::Trigger { name: text.to_owned(), ..trigger("x", request(), path("x")) };
+    let long = name(&"x".repeat(256));
+    let names = ["", "x", "db/x", "databases/db", "databases//triggers/x", "databases/db/triggers/", &long];
+    for text in names.into_iter().chain([name("a\nb").as_str()]) {
+        let (code, message) = client.refusal(named(text)).await;
+        assert_eq!(code, Code::InvalidArgument, "{text:?}: {message}");
+        assert!(message.contains("trigger name"), "{text:?}: {message}");
+    }
+
+    let mut without_spec = trigger("x", request(), path("x"));
+    without_spec.spec = None;
+    let specs = [
+        every(seconds(0)),
+        every(seconds(-1)),
+        every(prost_types::Duration { seconds: 0, nanos: 500_000 }),
+        every(seconds(400 * 24 * 3600)),
+        cron("now and then"),
+        cron(""),
+        one_table(""),
+        path(""),
+    ];
+    for asked in specs.into_iter().map(|kind| trigger("x", request(), kind)).chain([without_spec]) {
+        let spec = asked.spec.clone();
+        let (code, message) = client.refusal(asked).await;
+        assert_eq!(code, Code::InvalidArgument, "{spec:?}: {message}");
+    }
+
+    let code = include_str!("../../plugins/grpc_request.py");
+    for (file, entry) in [
+        ("../x.py", "../x.py"),
+        ("/tmp/x.py", "/tmp/x.py"),
+        ("a/../../x.py", "x.py"),
+        ("", "x.py"),
+        ("x.py", "../x.py"),
+        ("x.py", "/etc/hostname"),
+        ("package/words.py", "package"),
+    ] {
+        let (refused, message) = client.refusal(trigger("x", files(entry, &[(file, code)]), path("x"))).await;
+        assert_eq!(refused, Code::InvalidArgument, "{file:?} {entry:?}: {message}");
+    }
+    let without_source = wire::Trigger { source: None, ..trigger("x", request(), path("x")) };
+    assert_eq!(client.refusal(without_source).await.0, Code::InvalidArgument);
+
+    for entry in ["nope.py", "nope"] {
+        let (missing, message) = client.refusal(trigger("x", files(entry, &[("x.py", code)]), path("x"))).await;
+        assert_eq!(missing, Code::NotFound, "{message}");
+        assert!(message.contains(entry), "{message}");
+        // The same with nothing sent along: then the plugin directory counts.
+        assert_eq!(client.refusal(trigger("x", files(entry, &[]), path("x"))).await.0, Code::NotFound);
+    }
+    let big = "#".repeat(9 << 20);
+    let (refused, message) = client.refusal(trigger("x", files("x.py", &[("x.py", &big)]), path("x"))).await;
+    assert_eq!(refused, Code::ResourceExhausted, "{message}");
+    assert!(message.contains("plugin_upload_bytes_max"), "{message}");
+    assert!(client.list(0, "").await.0.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plugins_are_files_or_packages_that_were_sent_or_lie_in_the_plugin_directory() {
+    let delegation = Delegation::start();
+    let mut client = delegation.client().await;
+    delegation
+        .runner
+        .plugin("local.py", "def process_request(local, query, headers, body, args=None):\n    return 'local'\n");
+    client.create(trigger("package", files("answers", &PACKAGE), path("package"))).await;
+    client.create(trigger("local", files("local.py", &[]), path("local"))).await;
+    assert_eq!(response(client.call("package", &[], b"").await).body, "from a package");
+    assert_eq!(response(client.call("local", &[], b"").await).body, "local");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn triggers_are_listed_by_name_in_pages() {
+    let delegation = Delegation::start();
+    let mut client = delegation.client().await;
+    for trigger_name in ["e", "b", "d", "a", "c"] {
+        client.create(wire::Trigger { disabled: true, ..trigger(trigger_name, derive(), all_tables()) }).await;
+    }
+    let mut other = trigger("", derive(), all_tables());
+    other.name = "databases/another/triggers/z".to_owned();
+    client.create(wire::Trigger { disabled: true, ..other }).await;
+
+    let (mut listed, mut pages, mut token) = (Vec::new(), Vec::new(), String::new());
+    loop {
+        let (page, next) = client.list(4, &token).await;
+        pages.push(page.len());
+        listed.extend(page);
+        token = next;
+        if token.is_empty() {
+            break;
+        }
+        // A trigger that comes in between, before the place reached, shifts nothing.
+        let early =
+            wire::Trigger { name: "databases/aaa/triggers/early".to_owned(), ..trigger("", derive(), all_tables()) };
+        client.create(wire::Trigger { disabled: true, ..early }).await;
+    }
+    assert_eq!(pages, [4, 2]);
+    let mut expected = vec!["databases/another/triggers/z".to_owned()];
+    expected.extend(["a", "b", "c", "d", "e"].map(name));
+    assert_eq!(listed, expected);
+    assert_eq!(client.list(0, "").await.0.len(), 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_state_of_a_trigger_tells_what_is_wrong_with_it() {
+    let delegation = Delegation::start();
+    let mut client = delegation.client().await;
+    client.create(trigger("broken", sent("broken.py", "def process_request(:\n"), path("broken"))).await;
+    let loading = failure(client.call("broken", &[], b"").await);
+    assert_eq!(loading.kind(), FailureKind::Load, "{loading:?}");
+    let broken = client.get("broken").await;
+    assert_eq!((broken.state(), broken.state_message.as_str()), (TriggerState::Failed, loading.message.as_str()));
+
+    let off = client.create(wire::Trigger { disabled: true, ..trigger("off", request(), path("off")) }).await;
+    assert_eq!(off.state(), TriggerState::Disabled);
+    let status = client.try_call(call("off", &[("do", "echo")], b"")).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound, "{status}");
+
+    let mut disabling = trigger("disabling", derive(), all_tables());
+    disabling.error_policy = Some(wire::ErrorPolicy { action: ErrorAction::Disable.into(), attempts_max: 0 });
+    client.create(with_arguments(disabling, &[("fail", "yes")])).await;
+    let mut stream = client.stream().await;
+    stream.send(super::rows::commit("db", 1, "weather", &[1.0])).await;
+    stream.acks_up_to("db", 1).await;
+    let disabled = client.get("disabling").await;
+    assert_eq!(disabled.state(), TriggerState::Disabled);
+    assert!(disabled.state_message.contains("asked to fail"), "{disabled:?}");
+    assert!(disabled.disabled);
+
+    assert_eq!(client.try_get(&name("nobody")).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(client.try_get("nobody").await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_enabled_trigger_is_deleted_by_force_only() {
+    let delegation = Delegation::start();
+    let mut client = delegation.client().await;
+    client.create(trigger("on", request(), path("on"))).await;
+    client.create(wire::Trigger { disabled: true, ..trigger("off", request(), path("off")) }).await;
+    let refused = client.try_delete(&name("on"), false, None).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    client.try_delete(&name("off"), false, None).await.expect("it is disabled");
+    assert_eq!(json(&response(client.call("on", &[("do", "echo")], b"").await))["query"]["do"], "echo");
+    client.try_delete(&name("on"), true, None).await.expect("by force");
+    assert!(client.list(0, "").await.0.is_empty());
+    for code in [
+        client.try_delete(&name("on"), true, None).await.unwrap_err().code(),
+        client.try_call(call("on", &[("do", "echo")], b"")).await.unwrap_err().code(),
+    ] {
+        assert_eq!(code, Code::NotFound);
+    }
+    assert_eq!(client.try_delete("on", true, None).await.unwrap_err().code(), Code::InvalidArgument);
+    // Name and path are free again.
+    client.create(trigger("new", request(), path("on"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_lets_a_call_end_within_the_drain_timeout_and_cancels_it_without_one() {
+    let delegation = Delegation::start();
+    let mut client = delegation.client().await;
+    for (trigger_name, drain) in [("drained", Some(seconds(100))), ("cut", None)] {
+        client.create(trigger(trigger_name, request(), path(trigger_name))).await;
+        let [started, gate, stopped] =
+            ["started", "gate", "stopped"].map(|file| delegation.file(&format!("{trigger_name}.{file}")));
+        let query = [("do", "wait"), ("started", text(&started)), ("gate", text(&gate)), ("stopped", text(&stopped))];
+        let (mut calls, mut deletes) = (client.clone(), client.clone());
+        let called = async { calls.call(trigger_name, &query, b"").await };
+        let deleted = async {
+            until_file(&started).await;
+            let deleted = name(trigger_name);
+            let mut deletion = std::pin::pin!(deletes.try_delete(&deleted, true, drain));
+            if drain.is_some() {
+                // It is on its way once the trigger is no longer listed.
+                let gone = async { while client.try_get(&deleted).await.is_ok() {} };
+                tokio::select! {
+                    biased;
+                    result = &mut deletion => panic!("the deletion did not wait: {result:?}"),
+                    () = soon("the trigger is unlisted", gone) => {}
+                }
+                make_file(&gate);
+            }
+            deletion.await.expect("the deletion");
+        };
+        let (answer, ()) = tokio::join!(called, deleted);
+        if drain.is_some() {
+            assert_eq!(response(answer).body, "waited");
+            assert!(!stopped.exists());
+        } else {
+            let cut = failure(answer);
+            assert_eq!(cut.kind(), FailureKind::Cancelled, "{cut:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn file_names_that_cannot_be_are_the_senders_mistake() {
+    let delegation = Delegation::start();
+    let mut client = delegation.client().await;
+    let long = format!("{}.py", "x".repeat(300));
+    for sent in [&[("a.py", ""), ("a.py/b.py", "")][..], &[("a\0.py", "")], &[("a.py/", "")], &[(&long, "")]] {
+        let (code, message) = client.refusal(trigger("x", files("a.py", sent), path("x"))).await;
+        assert_eq!(code, Code::InvalidArgument, "{sent:?}: {message}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timeout_in_which_nothing_can_run_is_refused() {
+    let delegation = Delegation::start();
+    let mut client = delegation.client().await;
+    for timeout in [seconds(0), prost_types::Duration { seconds: 0, nanos: 500_000 }] {
+        let asked = wire::Trigger { timeout: Some(timeout), ..trigger("x", request(), path("x")) };
+        let (code, message) = client.refusal(asked).await;
+        assert_eq!(code, Code::InvalidArgument, "{message}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_that_drains_holds_no_other_change() {
+    let delegation = Delegation::start();
+    let mut client = delegation.client().await;
+    client.create(trigger("drained", request(), path("drained"))).await;
+    let [started, gate, stopped] = ["started", "gate", "stopped"].map(|file| delegation.file(file));
+    let query = [("do", "wait"), ("started", text(&started)), ("gate", text(&gate)), ("stopped", text(&stopped))];
+    let (mut calls, mut deletes, drained) = (client.clone(), client.clone(), name("drained"));
+    let called = async { response(calls.call("drained", &query, b"").await).body };
+    let deleted = async {
+        until_file(&started).await;
+        deletes.try_delete(&drained, true, Some(seconds(30))).await.expect("the deletion");
+    };
+    let created = async {
+        until_file(&started).await;
+        let gone = async { while client.try_get(&drained).await.is_ok() {} };
+        soon("the trigger is unlisted", gone).await;
+        client.create(trigger("other", request(), path("other"))).await;
+        // Had it waited for the end of the drain, the call would have been cut by now.
+        make_file(&gate);
+    };
+    let (body, (), ()) = tokio::join!(called, deleted, created);
+    assert_eq!(body, "waited");
+}

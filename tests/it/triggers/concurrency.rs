@@ -1,0 +1,119 @@
+//! Synchronous triggers run one invocation at a time, asynchronous ones several.
+
+use std::time::{Duration, Instant};
+
+use crate::world::{TestRunner, Trigger, until};
+
+const NAP: &str = "\
+import os, time
+def process_request(api, query, headers, body, args=None):
+    time.sleep(float(query['seconds']))
+    return str(os.getpid())
+";
+
+/// Makes `count` requests at once and returns the texts and the time that they took together.
+fn at_once(runner: &TestRunner, path: &str, count: usize) -> (Vec<String>, Duration) {
+    let begun = Instant::now();
+    let requests: Vec<_> = (0..count)
+        .map(|_| {
+            let (client, path) = (runner.client(), path.to_owned());
+            std::thread::spawn(move || client.engine(&path))
+        })
+        .collect();
+    let answers = requests.into_iter().map(|request| {
+        let answer = request.join().unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.text()
+    });
+    (answers.collect(), begun.elapsed())
+}
+
+#[test]
+fn requests_of_an_asynchronous_trigger_overlap_and_those_of_a_synchronous_one_do_not() {
+    let runner = TestRunner::start();
+    runner.plugin("nap.py", NAP);
+    runner.create(&Trigger::new("sync", "nap.py", "request:sync"));
+    runner.create(&Trigger::new("async", "nap.py", "request:async").run_async());
+    // Workers are started by need; the measured calls find theirs.
+    at_once(&runner, "async?seconds=0.5", 4);
+    at_once(&runner, "sync?seconds=0", 1);
+
+    let (pids, together) = at_once(&runner, "sync?seconds=0.5", 4);
+    assert!(together >= Duration::from_secs(2), "{together:?}");
+    assert!(pids.iter().all(|pid| *pid == pids[0]), "one worker: {pids:?}");
+
+    let (mut pids, together) = at_once(&runner, "async?seconds=0.5", 4);
+    assert!(together < Duration::from_millis(1800), "{together:?}");
+    pids.sort();
+    pids.dedup();
+    assert_eq!(pids.len(), 4, "a worker each");
+}
+
+#[test]
+fn an_asynchronous_trigger_has_as_many_workers_as_the_operator_allows() {
+    let runner = TestRunner::start_with(&["--async-trigger-concurrency-limit", "2"]);
+    runner.plugin("nap.py", NAP);
+    runner.create(&Trigger::new("async", "nap.py", "request:async").run_async());
+    let (mut pids, together) = at_once(&runner, "async?seconds=0.3", 6);
+    pids.sort();
+    pids.dedup();
+    assert_eq!(pids.len(), 2);
+    assert!(together >= Duration::from_millis(900), "{together:?}");
+}
+
+#[test]
+fn batches_of_a_synchronous_trigger_come_in_order_and_those_of_an_asynchronous_one_overlap() {
+    let runner = TestRunner::start();
+    let code = "\
+import time
+def process_writes(api, batches, args=None):
+    for row in batches[0]['rows']:
+        api.info('begin', row['v'])
+        time.sleep(1 if args and row['v'] == 1 else 0)
+        api.info('end', row['v'])
+";
+    runner.plugin("order.py", code);
+    runner.create(&Trigger::new("sync", "order.py", "table:m"));
+    runner.create(
+        &Trigger::new("async", "order.py", "table:m").run_async().arguments(serde_json::json!({ "slow": "1" })),
+    );
+    for number in 1..=5 {
+        runner.write(&format!("m v={number} {number}"));
+    }
+    let said = |trigger: &str| -> Vec<String> {
+        let is_ours = |line: &String| line.starts_with("INFO begin") || line.starts_with("INFO end");
+        runner.logs(trigger).into_iter().filter(is_ours).collect()
+    };
+    for trigger in ["sync", "async"] {
+        until("all batches are done", || {
+            let lines = said(trigger);
+            if lines.len() == 10 { Ok(()) } else { Err(format!("{lines:?}")) }
+        });
+    }
+    let in_order: Vec<String> =
+        (1..=5).flat_map(|n| [format!("INFO begin {n}.0"), format!("INFO end {n}.0")]).collect();
+    assert_eq!(said("sync"), in_order);
+    let overlapping = said("async");
+    let place = |text: &str| overlapping.iter().position(|line| line == text).unwrap();
+    assert!(place("INFO end 2.0") < place("INFO end 1.0"), "{overlapping:?}");
+}
+
+#[test]
+fn a_slow_trigger_delays_neither_its_neighbours_nor_writes() {
+    let runner = TestRunner::start();
+    runner.plugin("nap.py", NAP);
+    runner.plugin("slow.py", "import time\ndef process_writes(api, batches, args=None):\n    time.sleep(1000)\n");
+    runner.plugin("copy.py", super::COPY);
+    runner.create(&Trigger::new("slow", "slow.py", "table:m"));
+    runner.create(&Trigger::new("copy", "copy.py", "table:m"));
+    runner.create(&Trigger::new("nap", "nap.py", "request:nap"));
+    for number in 1..=100 {
+        runner.write(&format!("m v={number} {number}"));
+    }
+    runner.until_count("m_seen", 100);
+    assert_eq!(runner.engine("nap?seconds=0").status, 200);
+    let begun = Instant::now();
+    runner.switch("disable", "slow").is(200, "");
+    runner.delete("slow", false).is(200, "");
+    assert!(begun.elapsed() < Duration::from_secs(20), "an endless run holds no change up: {:?}", begun.elapsed());
+}

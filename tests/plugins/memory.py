@@ -1,0 +1,13 @@
+"""Takes more memory than it may have: at once, or little by little."""
+
+import os
+
+
+def process_request(influxdb3_local, query_parameters, request_headers, request_body, args=None):
+    if query_parameters["how"] == "once":
+        return str(len(b"x" * 2**30))
+    if query_parameters["how"] == "slowly":
+        hoard = []
+        while True:
+            hoard.append(bytearray(2**20))
+    return str(os.getpid())

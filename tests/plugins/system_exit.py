@@ -1,0 +1,7 @@
+"""Asks Python to exit."""
+
+import sys
+
+
+def process_request(influxdb3_local, query_parameters, request_headers, request_body, args=None):
+    sys.exit(3)
