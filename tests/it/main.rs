@@ -12,6 +12,7 @@ mod environments;
 mod faults;
 mod grpc;
 mod http_api;
+mod install;
 mod lifecycle;
 mod triggers;
 mod world;

@@ -73,8 +73,9 @@ pub(super) struct ServeArgs {
     /// Time for running invocations to end when the server stops.
     #[arg(long, env = "INFLUXDB3_SHUTDOWN_TIMEOUT", default_value = "30s", value_parser = humantime::parse_duration, value_name = "DURATION")]
     shutdown_timeout: Duration,
-    /// What the server logs to standard error, such as `info` or `bulkhead=debug`.
-    #[arg(long, env = "LOG_FILTER", default_value = "info", value_name = "FILTER")]
+    /// What the server logs to standard error, such as `info` or `bulkhead=debug`. What plugins say stands in
+    /// `system.processing_engine_logs`; here only their warnings are repeated.
+    #[arg(long, env = "LOG_FILTER", default_value = "info,bulkhead::plugin=warn", value_name = "FILTER")]
     log_filter: String,
 }
 

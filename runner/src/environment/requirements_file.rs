@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(
             items(text),
             [
-                package("requests[socks] >= 2 , <3"),
+                package("requests[socks]>=2,<3"),
                 package("numpy==2.0 --hash=sha256:ab"),
                 package("x @ https://h/x.whl#sha256=1")
             ]

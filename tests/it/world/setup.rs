@@ -196,6 +196,11 @@ fn finish(command: &mut Command, input: &str) -> Finished {
     Finished { code: status.code(), stdout: stdout.text(), stderr: stderr.text() }
 }
 
+/// Runs a copy of the binary, as an installation has it, to its end.
+pub(crate) fn run_installed(program: &Path, arguments: &[&str]) -> Finished {
+    finish(&mut cleared(Command::new(program), arguments), "")
+}
+
 /// Runs the binary to its end.
 pub(crate) fn run(arguments: &[&str]) -> Finished {
     finish(&mut bulkhead(arguments), "")
