@@ -184,7 +184,7 @@ impl TriggerRunner {
                         u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
                     ));
                     let text = format!("attempt {attempt} of {} in {wait_text}", policy.attempts_max);
-                    self.log.runner(Level::Info, Some(occasion.invocation), text);
+                    self.log.runner(Level::Warn, Some(occasion.invocation), text);
                     tokio::select! {
                         () = sleep(wait) => {}
                         () = self.stop.cancelled() => return Next::Stopped,
