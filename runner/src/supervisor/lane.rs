@@ -203,10 +203,6 @@ impl Worker {
             tokio::select! {
                 biased;
                 () = &mut sending, if !sent => sent = true,
-                step = self.step(spec) => match step? {
-                    Step::Finished { outcome, writes } => return Ok(finished(outcome, writes, cancelled.as_ref())),
-                    _ => return Err(Ended { end: Some(WorkerEnd::Disconnected("a fact without an order".to_owned())), process: None }),
-                },
                 () = call.cancel.cancelled(), if cancelled.is_none() => {
                     deadline = self.cancel(id, &WorkerEnd::Cancelled);
                     cancelled = Some(WorkerEnd::Cancelled);
@@ -219,6 +215,10 @@ impl Worker {
                     }
                     // It did not end in time: the process goes.
                     Some(end) => return Err(Ended { end: Some(end), process: None }),
+                },
+                step = self.step(spec) => match step? {
+                    Step::Finished { outcome, writes } => return Ok(finished(outcome, writes, cancelled.as_ref())),
+                    _ => return Err(Ended { end: Some(WorkerEnd::Disconnected("a fact without an order".to_owned())), process: None }),
                 },
             }
         }

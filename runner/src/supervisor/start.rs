@@ -278,6 +278,8 @@ impl Worker {
                     if let Some(step) = self.accept(fact, spec).await? {
                         return Ok(step);
                     }
+                    // A worker that never stops talking must not keep its owner from looking at the time.
+                    tokio::task::consume_budget().await;
                 }
                 Event::Disconnected(how) => {
                     let process = self.last_words().await;

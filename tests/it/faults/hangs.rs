@@ -25,6 +25,18 @@ fn a_loop_that_ignores_its_cancellation_is_killed() {
 }
 
 #[test]
+fn a_plugin_that_never_stops_talking_meets_its_deadline() {
+    let world = World::new(&[]);
+    world.create(&world.request_trigger("chatter").setting("timeout", json!("500ms")));
+    let begun = Instant::now();
+    world.engine("chatter").is(504, r#"{"error":"plugin ran longer than its timeout of 500ms"}"#);
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    until_gone(&pid(&world, "chatter"));
+    world.until_logged("chatter", "log lines dropped: the limit `log_lines_per_second` is 1000");
+    world.ends_well();
+}
+
+#[test]
 fn a_batch_that_hangs_is_given_up_and_the_next_one_runs() {
     let world = World::new(&[]);
     world.fixture("stubborn.py");
