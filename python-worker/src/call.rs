@@ -5,19 +5,23 @@ use std::time::Duration;
 
 use bulkhead_proto::types::v1::outcome::Kind;
 use bulkhead_proto::types::v1::{Failure, FailureKind, HttpRequest, HttpResponse, KeyValue, Outcome, Success};
+use bulkhead_proto::worker::v1::session_request::Fact;
+use bulkhead_proto::worker::v1::{ResponseBegun, ResponsePart};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString};
+use pyo3::types::{PyBytes, PyList, PyString};
 
 use crate::api::PluginApi;
 use crate::capture::cut_line;
-use crate::errors::limit_text;
+use crate::errors::{Cancelled, limit_text};
 use crate::gather::{CallEvent, Table};
 use crate::invocation::Invocation;
+use crate::limits::ROOM_POLL;
 use crate::outbox::Effects;
 use crate::rows::{Nulls, build_rows};
+use crate::shared::Shared;
 
 /// Longest traceback that is reported.
 const TRACEBACK_BYTES_MAX: usize = 256 << 10;
@@ -32,19 +36,16 @@ pub(crate) struct Call {
     api: Py<PluginApi>,
     event: Mutex<Option<CallEvent>>,
     outcome: Mutex<Option<Kind>>,
+    shared: Arc<Shared>,
     /// Largest body that `respond` takes.
     #[pyo3(get)]
     response_bytes_max: u64,
 }
 
 impl Call {
-    pub(crate) fn new(
-        invocation: Arc<Invocation>,
-        api: Py<PluginApi>,
-        event: CallEvent,
-        response_bytes_max: u64,
-    ) -> Self {
-        Self { invocation, api, event: Mutex::new(Some(event)), outcome: Mutex::new(None), response_bytes_max }
+    pub(crate) fn new(invocation: Arc<Invocation>, api: Py<PluginApi>, event: CallEvent, shared: Arc<Shared>) -> Self {
+        let response_bytes_max = shared.limits.response_bytes_max;
+        Self { invocation, api, event: Mutex::new(Some(event)), outcome: Mutex::new(None), shared, response_bytes_max }
     }
 
     /// The outcome, given what the handler raised, if it did.
@@ -66,6 +67,18 @@ impl Call {
         // A clock that ran for more than 64 bits of seconds does not exist.
         let elapsed = prost_types::Duration::try_from(elapsed).ok();
         (Outcome { kind: Some(kind), elapsed }, effects)
+    }
+
+    fn wait_for_client(&self, py: Python<'_>) -> PyResult<()> {
+        let unread_max = u64::from(self.shared.limits.response_parts_unread_max.max(1));
+        while !py.detach(|| self.invocation.reserve_part(unread_max, ROOM_POLL)) {
+            py.check_signals()?;
+            // A plugin that took no notice of the exception gets it again.
+            if let Some(cancellation) = self.invocation.cancellation() {
+                return Err(Cancelled::new_err(cancellation.reason.clone()));
+            }
+        }
+        Ok(())
     }
 
     fn take_event(&self) -> PyResult<CallEvent> {
@@ -104,14 +117,29 @@ impl Call {
         Ok(seconds)
     }
 
-    /// Query parameters, headers and body of a request.
-    fn take_request<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<(Bound<'py, PyDict>, Bound<'py, PyDict>, Bound<'py, PyBytes>)> {
+    /// Method, query parameters, headers and body of a request.
+    fn take_request<'py>(&self, py: Python<'py>) -> PyResult<TakenRequest<'py>> {
         let CallEvent::Request(request) = self.take_event()? else { return Err(wrong_event("a request")) };
-        let HttpRequest { query_parameters, headers, body, .. } = request;
-        Ok((to_dict(py, &query_parameters)?, to_dict(py, &headers)?, PyBytes::new(py, &body)))
+        let HttpRequest { method, query_parameters, headers, body } = request;
+        Ok((method, to_pairs(py, query_parameters)?, to_pairs(py, headers)?, PyBytes::new(py, &body)))
+    }
+
+    /// Begins a response whose body comes in parts.
+    fn begin_response(&self, status: u32, headers: Vec<(String, String)>) {
+        let begun =
+            ResponseBegun { invocation_id: self.invocation.id(), status_code: status, headers: to_wire(headers) };
+        self.shared.outbox.post(Fact::ResponseBegun(begun));
+    }
+
+    /// Sends more of the body. It waits while the client is slower, and raises when the call is cancelled meanwhile.
+    fn send_body(&self, py: Python<'_>, body: &[u8]) -> PyResult<()> {
+        let part_bytes_max = (self.shared.limits.response_part_bytes_max as usize).max(1);
+        for part in body.chunks(part_bytes_max) {
+            self.wait_for_client(py)?;
+            let part = ResponsePart { invocation_id: self.invocation.id(), body: Bytes::copy_from_slice(part) };
+            self.shared.outbox.post(Fact::ResponsePart(part));
+        }
+        Ok(())
     }
 
     /// Ends the call with an HTTP response.
@@ -125,8 +153,8 @@ impl Call {
                 String::new(),
             ))
         } else {
-            let headers = headers.into_iter().map(|(key, value)| KeyValue { key, value }).collect();
-            let response = HttpResponse { status_code: status, headers, body: Bytes::copy_from_slice(body) };
+            let (headers, body) = (to_wire(headers), Bytes::copy_from_slice(body));
+            let response = HttpResponse { status_code: status, headers, body };
             Kind::Success(Success { http_response: Some(response) })
         };
         *self.outcome.lock() = Some(kind);
@@ -143,13 +171,15 @@ fn wrong_event(expected: &str) -> PyErr {
     PyRuntimeError::new_err(format!("the runner sent an event that is not {expected}"))
 }
 
-/// Of repeated names the last stays.
-fn to_dict<'py>(py: Python<'py>, pairs: &[KeyValue]) -> PyResult<Bound<'py, PyDict>> {
-    let dict = PyDict::new(py);
-    for KeyValue { key, value } in pairs {
-        dict.set_item(key, value)?;
-    }
-    Ok(dict)
+/// Method, query parameters, headers and body.
+type TakenRequest<'py> = (String, Bound<'py, PyList>, Bound<'py, PyList>, Bound<'py, PyBytes>);
+
+fn to_pairs(py: Python<'_>, pairs: Vec<KeyValue>) -> PyResult<Bound<'_, PyList>> {
+    PyList::new(py, pairs.into_iter().map(|KeyValue { key, value }| (key, value)))
+}
+
+fn to_wire(headers: Vec<(String, String)>) -> Vec<KeyValue> {
+    headers.into_iter().map(|(key, value)| KeyValue { key, value }).collect()
 }
 
 /// Rows of one table as they came, decoded when they are asked for.

@@ -70,6 +70,11 @@ fn bounded(told: WorkerLimits) -> WorkerLimits {
         write_buffer_bytes_max: or_unlimited(told.write_buffer_bytes_max),
         log_line_bytes_max: u32::try_from(log_line_bytes_max).unwrap_or(u32::MAX),
         response_bytes_max: or_unlimited(told.response_bytes_max).min(payload_bytes_max),
+        response_parts_unread_max: told.response_parts_unread_max.max(1),
+        response_part_bytes_max: u32::try_from(
+            or_unlimited(told.response_part_bytes_max.into()).min(payload_bytes_max),
+        )
+        .unwrap_or(u32::MAX),
     }
 }
 

@@ -3,9 +3,11 @@
 use std::pin::pin;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use bulkhead_proto::types::v1::FailureKind;
 use bulkhead_proto::worker::v1::Cancel;
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
 /// Why a call was stopped.
@@ -36,6 +38,15 @@ pub struct Invocation {
     delivered: AtomicBool,
     ended: AtomicBool,
     buffered_bytes: AtomicU64,
+    streamed: Mutex<Streamed>,
+    streamed_changed: Condvar,
+}
+
+/// Parts of a streamed response.
+#[derive(Debug, Default)]
+struct Streamed {
+    sent: u64,
+    read: u64,
 }
 
 impl Invocation {
@@ -49,6 +60,8 @@ impl Invocation {
             delivered: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             buffered_bytes: AtomicU64::new(0),
+            streamed: Mutex::default(),
+            streamed_changed: Condvar::new(),
         }
     }
 
@@ -62,6 +75,7 @@ impl Invocation {
     pub fn cancel(&self, cancellation: Cancellation) {
         if self.cancellation.set(cancellation).is_ok() {
             self.cancelled.notify_waiters();
+            self.streamed_changed.notify_all();
         }
     }
 
@@ -107,6 +121,28 @@ impl Invocation {
         }
         self.buffered_bytes.fetch_sub(bytes, Ordering::AcqRel);
         Err(total)
+    }
+
+    /// The client has read so many parts of the streamed response in all.
+    pub fn response_read(&self, parts: u64) {
+        self.streamed.lock().read = parts;
+        self.streamed_changed.notify_all();
+    }
+
+    /// Takes a place for one more part of a streamed response, of which `unread_max` may be unread; waits for it at most
+    /// `timeout` and tells whether it got it.
+    #[must_use]
+    pub fn reserve_part(&self, unread_max: u64, timeout: Duration) -> bool {
+        let mut streamed = self.streamed.lock();
+        let is_full = |streamed: &mut Streamed| streamed.sent.saturating_sub(streamed.read) >= unread_max;
+        if is_full(&mut streamed) && self.cancellation.get().is_none() {
+            self.streamed_changed.wait_for(&mut streamed, timeout);
+        }
+        if is_full(&mut streamed) {
+            return false;
+        }
+        streamed.sent += 1;
+        true
     }
 
     /// Whether the call returned.

@@ -94,6 +94,12 @@ impl Life {
                 }
             }
             Some(Wire::Cancel(cancel)) => self.on_cancel(cancel),
+            // The end of a call and what its client has read may cross.
+            Some(Wire::ResponseRead(read)) => {
+                if let Some(invocation) = self.calls.get(&read.invocation_id) {
+                    invocation.response_read(read.parts);
+                }
+            }
             Some(Wire::Drain(drain)) => self.on_drain(&drain),
             Some(Wire::Welcome(_)) => exit_now(Exit::Protocol, "the runner said welcome twice"),
             // Both ends ship together, so an order without a name is not one of a newer runner.

@@ -31,6 +31,7 @@ pub const FILES: &[(&str, &str)] = files![
     "batches.py",
     "bootstrap.py",
     "capture.py",
+    "check.py",
     "directory.py",
     "entry.py",
     "failure.py",
@@ -41,6 +42,7 @@ pub const FILES: &[(&str, &str)] = files![
     "main.py",
     "plugin.py",
     "py.typed",
+    "request.py",
     "response.py",
     "single.py",
 ];

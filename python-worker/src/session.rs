@@ -155,10 +155,7 @@ impl Session {
     fn call(&self, py: Python<'_>, order: PendingCall, handler: &Bound<'_, PyAny>) -> PyResult<()> {
         let PendingCall { invocation, event } = order;
         let api = PluginApi::new(Arc::clone(&self.shared), Arc::clone(&invocation), Arc::clone(&self.cache));
-        let call = Py::new(
-            py,
-            Call::new(Arc::clone(&invocation), Py::new(py, api)?, event, self.shared.limits.response_bytes_max),
-        )?;
+        let call = Py::new(py, Call::new(Arc::clone(&invocation), Py::new(py, api)?, event, Arc::clone(&self.shared)))?;
         let started = Instant::now();
         self.shared.enter(&invocation);
         let raised = match invocation.cancellation() {
@@ -254,6 +251,12 @@ impl Trigger {
             EntryPoint::Request => "process_request",
             EntryPoint::Unspecified => "",
         }
+    }
+
+    /// Whether nothing of the plugin may run.
+    #[getter]
+    fn check_only(&self) -> bool {
+        self.load.check_only
     }
 
     /// Arguments of the trigger, or `None`.

@@ -22,8 +22,16 @@ pub const STDERR_TAIL_BYTES: usize = 8 * 1024;
 /// Line protocol that one invocation may buffer, bytes.
 pub const WRITE_BUFFER_BYTES_MAX: u64 = 64 << 20;
 
-/// Largest response body of a request trigger, bytes.
+/// Largest response body of a request trigger that is returned in one piece, bytes. A body that is yielded has no
+/// limit: it is never held as a whole.
 pub const RESPONSE_BYTES_MAX: u64 = 32 << 20;
+
+/// Parts of a yielded body that may wait for a slow client, the socket's own buffers aside; then the plugin waits.
+/// With [`RESPONSE_PART_BYTES_MAX`] at most 1 MiB for each request.
+pub const RESPONSE_PARTS_UNREAD_MAX: u32 = 16;
+
+/// Largest part of a yielded body, bytes; what is yielded at once beyond it comes in several parts.
+pub const RESPONSE_PART_BYTES_MAX: u32 = 64 << 10;
 
 /// Largest HTTP request body by default, bytes, as in InfluxDB 3.
 pub const HTTP_REQUEST_BYTES_MAX: usize = 10 * 1024 * 1024;

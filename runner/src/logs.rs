@@ -87,6 +87,8 @@ pub struct LogRow {
 pub struct LogStore {
     rows: Mutex<VecDeque<LogRow>>,
     clock: SharedClock,
+    /// Whether the lines are repeated in the runner's own log.
+    repeats: bool,
 }
 
 impl std::fmt::Debug for LogStore {
@@ -99,7 +101,13 @@ impl LogStore {
     /// An empty store.
     #[must_use]
     pub fn new(clock: SharedClock) -> Self {
-        Self { rows: Mutex::new(VecDeque::new()), clock }
+        Self { rows: Mutex::new(VecDeque::new()), clock, repeats: true }
+    }
+
+    /// An empty store for lines that concern one caller only; they stand nowhere else.
+    #[must_use]
+    pub fn private(clock: SharedClock) -> Self {
+        Self { repeats: false, ..Self::new(clock) }
     }
 
     /// Keeps a line and repeats it in the runner's own log.
@@ -107,6 +115,7 @@ impl LogStore {
         cut(&mut row.text, limits::LOG_LINE_BYTES_MAX as usize);
         let (trigger, text) = (&row.trigger, &row.text);
         match row.level {
+            _ if !self.repeats => {}
             Level::Debug => tracing::debug!(target: "bulkhead::plugin", %trigger, "{text}"),
             Level::Info => tracing::info!(target: "bulkhead::plugin", %trigger, "{text}"),
             Level::Warn => tracing::warn!(target: "bulkhead::plugin", %trigger, "{text}"),

@@ -1,8 +1,10 @@
 //! The HTTP API, as clients of InfluxDB 3 know it.
 
 mod databases;
+mod plugin_checks;
 mod queries;
 mod responses;
+mod streaming;
 mod system_tables;
 mod trigger_changes;
 mod trigger_creation;

@@ -87,6 +87,7 @@ impl Runner {
             log: self.logs.writer(trigger),
             questions: Arc::new(Unasked),
             late_writes: Arc::new(Unasked),
+            check_only: false,
         };
         Ok(Arc::new(Pool::new(self.supervisor.clone(), spec, 1)))
     }
@@ -121,6 +122,7 @@ impl WorkerCalls {
             timeout: CALL_TIMEOUT,
             cancel: CancellationToken::new(),
             patient: false,
+            body: None,
         };
         let result = self.pool.run(call).await;
         let elapsed = begun.elapsed();

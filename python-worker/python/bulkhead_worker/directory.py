@@ -81,6 +81,11 @@ def _remove(name: str) -> None:
         del sys.modules[loaded]
 
 
+def python_files(path: str) -> list[str]:
+    """Return every Python file below `path`."""
+    return list(_stamps_of(path))
+
+
 def _stamps_of(path: str) -> dict[str, _Stamp]:
     """Return time and size of every Python file below `path`; nothing if it is gone."""
     stamps: dict[str, _Stamp] = {}

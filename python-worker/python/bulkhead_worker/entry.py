@@ -38,10 +38,11 @@ _DYNAMIC_NAMES: Final = {"exec", "globals", "locals", "vars", "setattr"}
 class LoadError(Exception):
     """The plugin does not load; the text is the whole message."""
 
-    def __init__(self, message: str, where: str = "") -> None:
+    def __init__(self, message: str, where: str = "", line: int | None = None) -> None:
         """Say what is wrong, and where."""
         super().__init__(message)
         self.where = where
+        self.line = line
 
 
 def check_source(tree: AST, name: str, path: str) -> None:
@@ -49,12 +50,18 @@ def check_source(tree: AST, name: str, path: str) -> None:
     doubt = False
     for node in _module_level(tree):
         if isinstance(node, AsyncFunctionDef) and node.name == name:
-            raise LoadError(async_message(name), f'  File "{path}", line {node.lineno}')
+            raise LoadError(async_message(name), f'  File "{path}", line {node.lineno}', node.lineno)
         if name in _bound_names(node):
             return
         doubt = doubt or _may_bind_anything(node)
     if not doubt:
         raise LoadError(missing_message(name), f'  File "{path}"')
+
+
+def defined_entry_points(tree: AST) -> list[str]:
+    """Return the entry points that the module defines."""
+    bound = {name for node in _module_level(tree) for name in _bound_names(node)}
+    return [name for name in SIGNATURES if name in bound]
 
 
 def find(namespace: dict[str, Any], name: str, path: str) -> EntryPoint:

@@ -30,6 +30,11 @@ class Handlers:
     def load(self, trigger: Trigger) -> tuple[str, str] | None:
         """Load the plugin; return message and traceback if that fails."""
         self._trigger, self._plugin = trigger, None
+        if trigger.check_only:
+            from bulkhead_worker.check import check
+
+            problem = check(trigger.path, trigger.entry_point)
+            return None if problem is None else (problem, "")
         try:
             if trigger.entry_point not in _CALLS:
                 raise LoadError("the runner named no entry point")
@@ -81,16 +86,20 @@ def _process_scheduled_call(function: EntryPoint, call: Call, arguments: Argumen
 
 
 def _process_request(function: EntryPoint, call: Call, arguments: Arguments) -> None:
-    from bulkhead_worker.response import ResponseError, make_response
+    from bulkhead_worker.request import MultiDict, RequestHeaders
+    from bulkhead_worker.response import ResponseError, make_response, stream
 
-    parameters, headers, body = call.take_request()
-    value = function(call.api, parameters, headers, body, arguments)
+    method, parameters, headers, body = call.take_request()
+    value = function(call.api, MultiDict(parameters), RequestHeaders(headers, method), body, arguments)
     try:
-        response = make_response(value, call.response_bytes_max)
+        status, pairs, content = make_response(value, call.response_bytes_max)
     except ResponseError as error:
         call.fail(RESPONSE, str(error), "")
         return
-    call.respond(*response)
+    if isinstance(content, bytes):
+        call.respond(status, pairs, content)
+    else:
+        stream(call, status, pairs, content)
 
 
 _CALLS: Final[dict[str, Callable[[EntryPoint, Call, Arguments], Any]]] = {

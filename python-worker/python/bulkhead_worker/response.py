@@ -6,9 +6,13 @@ from bulkhead_worker._native import LimitExceeded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any, Final
 
-    Response = tuple[int, list[tuple[str, str]], bytes]
+    from bulkhead_worker._native import Call
+
+    Headers = list[tuple[str, str]]
+    Response = tuple[int, Headers, bytes | Iterator[Any]]
 
 HTML: Final = "text/html"
 JSON: Final = "application/json"
@@ -28,12 +32,15 @@ _TUPLE_FORMS: Final = (2, 3)
 """Lengths of the tuples that mean body, status and headers; others are joined like any iterable."""
 
 
+_PAIR: Final = 2
+
+
 class ResponseError(Exception):
     """The value is not a response; the text is the whole message."""
 
 
 def make_response(value: Any, body_bytes_max: int) -> Response:
-    """Read what the plugin returned, as status, headers and body."""
+    """Read what the plugin returned, as status, headers and body; the body of an iterator has yet to be run."""
     is_response = getattr(type(value), "__flask_response__", None)
     if is_response is not None and value.__flask_response__() is True:
         return _finish(value.get_data(), None, value.status_code, value.headers, body_bytes_max)
@@ -43,22 +50,50 @@ def make_response(value: Any, body_bytes_max: int) -> Response:
     return _finish(body, content_type, _STATUS_OK, {}, body_bytes_max)
 
 
+def stream(call: Call, status: int, headers: Headers, items: Iterator[Any]) -> None:
+    """Send what an iterator yields as it yields it. Up to the first bytes a failure still has a status of its own."""
+    has_begun = False
+    try:
+        for item in items:
+            data = _item(item)
+            if not data:
+                continue
+            if not has_begun:
+                call.begin_response(status, headers)
+                has_begun = True
+            call.send_body(data)
+    except BaseException:
+        # A generator that was interrupted from outside may hold files and locks.
+        close = getattr(items, "close", None)
+        if close is not None:
+            close()
+        raise
+    if not has_begun:
+        call.respond(status, headers, b"")
+
+
 def _from_tuple(value: tuple[Any, ...], body_bytes_max: int) -> Response:
     first, second, *rest = value
-    status, headers = _STATUS_OK, {}
+    status: int = _STATUS_OK
+    headers: Any = {}
     if isinstance(second, int):
         status = second
-    elif isinstance(second, dict):
+    elif isinstance(second, dict) or _is_pairs(second):
         headers = second
     if rest:
         headers = rest[0]
-        if not isinstance(headers, dict):
+        if not isinstance(headers, dict) and not _is_pairs(headers):
             raise ResponseError("expected a dictionary in header item")
-    if isinstance(first, (str, dict, list, *_BINARY)):
+    if isinstance(first, (str, dict, list, *_BINARY)) or hasattr(type(first), "__next__"):
         body, content_type = _body(first, body_bytes_max)
     else:
         body, content_type = str(first), PLAIN
     return _finish(body, content_type, status, headers, body_bytes_max)
+
+
+def _is_pairs(headers: Any) -> bool:
+    """Tell whether these are headers as a list of names and values, in which names may repeat."""
+    return isinstance(headers, list) and all(isinstance(pair, tuple) and len(pair) == _PAIR for pair in headers)
 
 
 def _body(value: Any, body_bytes_max: int) -> tuple[Any, str]:
@@ -68,6 +103,8 @@ def _body(value: Any, body_bytes_max: int) -> tuple[Any, str]:
         return _json(value), JSON
     if isinstance(value, _BINARY):
         return value, BYTES
+    if hasattr(type(value), "__next__"):
+        return value, HTML
     try:
         items = iter(value)
     except TypeError:
@@ -86,15 +123,18 @@ def _json(value: Any) -> str:
 
 
 def _join(items: Any, body_bytes_max: int) -> bytes:
-    """Join text and bytes; other items are passed over, as InfluxDB 3 does."""
     body = bytearray()
     for item in items:
-        if isinstance(item, str):
-            body += item.encode(errors="replace")
-        elif isinstance(item, _BINARY):
-            body += item
+        body += _item(item)
         _check_size(len(body), body_bytes_max)
     return bytes(body)
+
+
+def _item(item: Any) -> bytes:
+    """Return text and bytes as bytes; other items are passed over, as InfluxDB 3 does."""
+    if isinstance(item, str):
+        return item.encode(errors="replace")
+    return bytes(item) if isinstance(item, _BINARY) else b""
 
 
 def _close(value: Any) -> None:
@@ -104,12 +144,24 @@ def _close(value: Any) -> None:
 
 
 def _finish(body: Any, content_type: str | None, status: Any, headers: Any, body_bytes_max: int) -> Response:
-    pairs = [(_header_name(name), _header_value(name, text)) for name, text in headers.items()]
+    pairs = _header_pairs(headers)
     if content_type is not None and not any(name.lower() == "content-type" for name, _ in pairs):
         pairs.append(("content-type", content_type))
+    status = status if status in _STATUS_RANGE else _STATUS_INVALID
+    if hasattr(type(body), "__next__"):
+        return status, pairs, body
     data = body.encode(errors="replace") if isinstance(body, str) else bytes(body)
     _check_size(len(data), body_bytes_max)
-    return status if status in _STATUS_RANGE else _STATUS_INVALID, pairs, data
+    return status, pairs, data
+
+
+def _header_pairs(headers: Any) -> Headers:
+    """Return names and values; a list of values stands for one header each."""
+    pairs: Headers = []
+    for name, value in headers if isinstance(headers, list) else headers.items():
+        values = value if isinstance(value, (list, tuple)) else (value,)
+        pairs.extend((_header_name(name), _header_value(name, text)) for text in values)
+    return pairs
 
 
 def _check_size(size: int, body_bytes_max: int) -> None:

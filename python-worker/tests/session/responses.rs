@@ -2,8 +2,10 @@
 //! answer, but for the last ones.
 
 use bulkhead_proto::types::v1::FailureKind;
+use bulkhead_proto::worker::v1::session_request::Fact;
+use bytes::Bytes;
 
-use crate::world::World;
+use crate::world::{LIMITS, World, request_event};
 
 const GENERATOR: &str = "def g():\n    yield 'a'\n    yield b'b'\n    yield 'c'\nreturn g()";
 
@@ -89,11 +91,52 @@ on_every_python! {
         let mut world = World::start(python).await;
         let ended = world.respond("def g():\n    yield 'a'\n    raise ValueError('late')\nreturn g()").await;
         assert_eq!((ended.failure().kind(), ended.failure().message.as_str()), (FailureKind::Exception, "ValueError: late"));
+        assert_eq!(ended.streamed.map(|(_, parts)| parts), Some(vec![Bytes::from_static(b"a")]), "what was yielded has left");
+        // Before the first bytes there is no response yet, so the failure is all that there is.
+        let ended = world.respond("def g():\n    yield ''\n    raise ValueError('early')\nreturn g()").await;
+        assert_eq!(ended.failure().message, "ValueError: early");
+        assert!(ended.streamed.is_none());
+    }
+
+    async fn an_iterator_is_sent_as_it_yields(python) {
+        let mut world = World::start(python).await;
+        let ended = world.respond("def g():\n    yield 'a'\n    yield ''\n    yield 7\n    yield b'x' * 2500\nreturn g(), 201, {'X-A': ['1', '2']}").await;
+        let (head, parts) = ended.streamed.as_ref().unwrap();
+        let headers: Vec<_> = head.headers.iter().map(|header| (header.key.as_str(), header.value.as_str())).collect();
+        assert_eq!((head.status_code, headers), (201, vec![("X-A", "1"), ("X-A", "2"), ("content-type", "text/html")]));
+        let sizes: Vec<_> = parts.iter().map(Bytes::len).collect();
+        assert_eq!(sizes, [1, 1000, 1000, 500], "nothing empty, nothing above the limit of a part");
+        let ended = world.respond("return iter([])").await;
+        assert!(ended.streamed.is_none(), "nothing was yielded");
+        assert_eq!(ended.parts(), (200, "text/html", String::new()));
+    }
+
+    async fn a_generator_waits_for_its_client_and_is_closed_when_that_goes_away(python) {
+        let mut world = World::start(python).await;
+        world.load_request("def g():\n    n = 0\n    try:\n        while True:\n            yield 'x'\n            n += 1\n    finally:\n        print('yielded', n)\nreturn g()").await;
+        let id = world.invoke(request_event(), false).await;
+        let mut parts = 0;
+        while parts < LIMITS.response_parts_unread_max {
+            parts += u32::from(matches!(world.fact().await, Fact::ResponsePart(_)));
+        }
+        world.cancel(id, FailureKind::Cancelled).await;
+        let ended = world.end_of(id).await;
+        assert_eq!(ended.failure().kind(), FailureKind::Cancelled);
+        assert_eq!(ended.messages(), ["yielded 4"], "the fifth is still waiting");
+    }
+
+    async fn repeated_names_are_kept(python) {
+        let mut world = World::start(python).await;
+        let echo = "q, h = query_parameters, request_headers\nreturn [q, q.get_all('a'), q.get_all('z'), h, h.method, isinstance(q, dict)]";
+        assert_eq!(world.respond(echo).await.body(), r#"[{"a": "2", "b": "x y"}, ["1", "2"], [], {"x-test": "Abc"}, "POST", true]"#);
+        let ended = world.respond("return 'x', 200, [('Set-Cookie', 'a=1'), ('Set-Cookie', 'b=2')]").await;
+        let cookies: Vec<_> = ended.response().headers.iter().filter(|header| header.key == "Set-Cookie").map(|header| header.value.as_str()).collect();
+        assert_eq!(cookies, ["a=1", "b=2"]);
     }
 
     async fn a_body_beyond_the_limit_is_refused_by_name(python) {
         let mut world = World::start(python).await;
-        for body in ["return 'x' * (1024*1024 + 1)", "return ('x' * 1024 for _ in range(10**12))"] {
+        for body in ["return 'x' * (1024*1024 + 1)", "return ('x' * 1024,) * 10**6"] {
             let ended = world.respond(body).await;
             assert_eq!(ended.failure().kind(), FailureKind::Limit);
             assert!(ended.failure().message.starts_with("response_bytes_max of 1048576 bytes exceeded: 104"), "{:?}", ended.failure());

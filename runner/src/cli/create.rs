@@ -58,6 +58,9 @@ struct TriggerArgs {
     /// Longest run of one invocation, such as `30s`; the server's default otherwise.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<String>,
+    /// Do not look whether the plugin's code parses and has the function that the specification calls.
+    #[arg(long)]
+    no_check: bool,
     /// Attempts in all with `--error-behavior retry`.
     #[arg(long, value_name = "N")]
     attempts_max: Option<u32>,
@@ -120,7 +123,7 @@ async fn trigger(args: TriggerArgs) -> Result<(), CliError> {
         ErrorBehavior::Retry => "retry",
         ErrorBehavior::Disable => "disable",
     };
-    let body = json!({
+    let mut body = json!({
         "db": args.database.database,
         "plugin_filename": args.path,
         "trigger_name": args.trigger_name,
@@ -134,6 +137,9 @@ async fn trigger(args: TriggerArgs) -> Result<(), CliError> {
         "trigger_arguments": (!arguments.is_empty()).then_some(arguments),
         "disabled": args.disabled,
     });
+    if args.no_check {
+        body["no_check"] = true.into();
+    }
     let answer = args.server.client()?.post_json("/api/v3/configure/processing_engine_trigger", &body).await?;
     answer.success("Failed to create trigger")?;
     say(format!("Trigger {} created successfully", args.trigger_name));

@@ -46,6 +46,15 @@ pub struct EngineParts {
     pub settings: EngineSettings,
 }
 
+/// What is looked at before a trigger is registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PluginCheck {
+    /// That its plugin is there.
+    Exists,
+    /// Also that its code parses and has the entry point; nothing of it runs.
+    Load,
+}
+
 /// Settings of the operator for all triggers.
 #[derive(Debug, Clone)]
 pub struct EngineSettings {
@@ -101,13 +110,20 @@ impl Engine {
     ///
     /// # Errors
     /// When the trigger cannot be registered; nothing has changed then.
-    pub async fn create(&self, definition: TriggerDefinition) -> Result<(), EngineError> {
-        let _changing = self.change_lock().await?;
+    pub async fn create(&self, definition: TriggerDefinition, check: PluginCheck) -> Result<(), EngineError> {
         definition.check_name()?;
-        if !self.parts.host.database_exists(&definition.id.database) {
-            return Err(EngineError::DatabaseNotFound(definition.id.database));
+        self.check_database(&definition.id)?;
+        if self.parts.catalog.get(&definition.id).is_some() {
+            return Err(EngineError::AlreadyExists);
         }
-        self.parts.files.resolve(&definition.plugin)?;
+        let plugin = self.parts.files.resolve(&definition.plugin)?;
+        if check == PluginCheck::Load {
+            // Other changes do not wait for this.
+            let entry_point = entry_point(definition.spec.kind());
+            self.parts.supervisor.check(plugin, entry_point).await.map_err(EngineError::Unusable)?;
+        }
+        let _changing = self.change_lock().await?;
+        self.check_database(&definition.id)?;
         self.parts
             .catalog
             .change(|triggers| {
@@ -351,16 +367,13 @@ impl Engine {
         let spec = WorkerSpec {
             trigger: Arc::clone(&id),
             plugin: Box::new(move || files.resolve(&plugin).map_err(|error| error.to_string())),
-            entry_point: match definition.spec.kind() {
-                TriggerKind::Wal => EntryPoint::Writes,
-                TriggerKind::Schedule => EntryPoint::ScheduledCall,
-                TriggerKind::Request => EntryPoint::Request,
-            },
+            entry_point: entry_point(definition.spec.kind()),
             arguments: definition.arguments.clone(),
             plugin_dir: parts.files.plugin_dir().map(std::path::Path::to_owned),
             log: log.clone(),
             questions: Arc::clone(&questions) as _,
             late_writes: questions,
+            check_only: false,
         };
         let feed = parts.host.feed(&definition.id.database);
         let workers_max = if definition.run_async { parts.settings.async_workers_max.max(1) } else { 1 };
@@ -380,6 +393,14 @@ impl Engine {
             requests: Arc::new(Semaphore::new(limits::REQUEST_QUEUE_MAX)),
             trouble: Mutex::default(),
         }
+    }
+}
+
+fn entry_point(kind: TriggerKind) -> EntryPoint {
+    match kind {
+        TriggerKind::Wal => EntryPoint::Writes,
+        TriggerKind::Schedule => EntryPoint::ScheduledCall,
+        TriggerKind::Request => EntryPoint::Request,
     }
 }
 

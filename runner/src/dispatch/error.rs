@@ -20,6 +20,11 @@ pub enum EngineError {
     /// The plugin cannot be used.
     #[error("Plugin error: {0}")]
     Plugin(#[from] PluginFileError),
+    /// The plugin's code cannot be used.
+    #[error(
+        "Plugin error: {0}\nhint: correct it, or skip this check with `--no-check` (`\"no_check\": true` in the request)"
+    )]
+    Unusable(String),
     /// The name cannot be used.
     #[error(transparent)]
     Name(#[from] TriggerNameError),

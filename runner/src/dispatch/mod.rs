@@ -11,7 +11,7 @@ mod schedule;
 mod status;
 mod wal;
 
-pub use engine::{Engine, EngineParts, EngineSettings};
+pub use engine::{Engine, EngineParts, EngineSettings, PluginCheck};
 pub use error::EngineError;
-pub use requests::RequestEnd;
+pub use requests::{RequestEnd, RequestFailure, ResponseBody};
 pub use status::{TriggerInfo, TriggerState};

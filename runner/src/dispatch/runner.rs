@@ -17,7 +17,7 @@ use crate::catalog::Catalog;
 use crate::clock::SharedClock;
 use crate::host::{Host, WalFeed};
 use crate::logs::{Level, LogWriter, Source};
-use crate::supervisor::{Call, CallEnd, CallEvent, Pool};
+use crate::supervisor::{BodySink, Call, CallEnd, CallEvent, Pool};
 use crate::trigger::{AfterFailure, TriggerDefinition, TriggerId, TriggerKind, after_failure};
 
 /// A trigger that runs.
@@ -78,8 +78,13 @@ impl TriggerRunner {
         Occasion { invocation: Uuid::now_v7(), event, default_time }
     }
 
-    /// Calls the plugin once, commits what it wrote, and logs both.
-    pub(super) async fn invoke(&self, occasion: &Occasion, patient: bool, cancel: CancellationToken) -> Invoked {
+    /// Calls the plugin once, commits what it wrote, and logs both. `caller` is the one who waits for a response.
+    pub(super) async fn invoke(
+        &self,
+        occasion: &Occasion,
+        caller: Option<BodySink>,
+        cancel: CancellationToken,
+    ) -> Invoked {
         let invocation = Some(occasion.invocation);
         self.log.runner(Level::Info, invocation, starting(&occasion.event));
         let call = Call {
@@ -87,7 +92,8 @@ impl TriggerRunner {
             event: occasion.event.clone(),
             timeout: self.definition.timeout(self.default_timeout),
             cancel,
-            patient,
+            patient: caller.is_none(),
+            body: caller,
         };
         let result = self.pool.run(call).await;
         let outcome = match result.end {
@@ -157,7 +163,7 @@ impl TriggerRunner {
         let policy = self.definition.retry_policy();
         let mut attempt = 1;
         loop {
-            let failure = match self.invoke(&occasion, true, self.cancel.clone()).await.outcome {
+            let failure = match self.invoke(&occasion, None, self.cancel.clone()).await.outcome {
                 Ok(_) => return Next::Continue,
                 Err(failure) => failure,
             };

@@ -5,9 +5,9 @@
 
 use std::collections::VecDeque;
 
-use bulkhead_proto::types::v1::{Failure, LogEntry, LogLevel, LogSource, Outcome};
+use bulkhead_proto::types::v1::{Failure, KeyValue, LogEntry, LogLevel, LogSource, Outcome, outcome};
 use bulkhead_proto::worker::v1::session_request::Fact;
-use bulkhead_proto::worker::v1::{Hello, Log};
+use bulkhead_proto::worker::v1::{Hello, Log, ResponseBegun, ResponsePart};
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -39,6 +39,15 @@ pub enum Step {
         /// Line protocol.
         lines: Bytes,
     },
+    /// The running invocation answers with a body in parts.
+    ResponseBegun {
+        /// Status code.
+        status_code: u32,
+        /// Headers.
+        headers: Vec<KeyValue>,
+    },
+    /// The next part of that body.
+    ResponsePart(Bytes),
     /// The running invocation ended.
     Finished {
         /// How.
@@ -90,12 +99,14 @@ pub enum Violation {
         id: u64,
     },
     /// More than a limit allows.
-    #[error("more than {max} bytes against the limit `{limit}`")]
+    #[error("more than {max} {unit} against the limit `{limit}`")]
     Limit {
         /// The limit.
         limit: &'static str,
         /// Its value.
         max: u64,
+        /// What is counted.
+        unit: &'static str,
     },
     /// An outcome without content.
     #[error("a result without an outcome")]
@@ -107,7 +118,28 @@ enum State {
     Opened,
     Loading,
     Idle,
-    Running { id: u64, invocation: Uuid, writes: Vec<(String, Bytes)>, written_bytes: u64 },
+    Running(Run),
+}
+
+/// The invocation that runs.
+#[derive(Debug)]
+struct Run {
+    id: u64,
+    invocation: Uuid,
+    writes: Vec<(String, Bytes)>,
+    written_bytes: u64,
+    response: Streaming,
+}
+
+/// How far a response in parts has come.
+#[derive(Debug)]
+enum Streaming {
+    /// Nobody waits for a response.
+    Refused,
+    /// It may begin.
+    Possible,
+    /// It began.
+    Begun { sent: u64, read: u64 },
 }
 
 /// The runner's view of one session.
@@ -124,13 +156,21 @@ impl Default for Session {
 }
 
 impl Session {
-    /// Says that the invocation with this wire id was ordered.
+    /// Says that the invocation with this wire id was ordered, and whether it may answer with a body in parts.
     ///
     /// # Panics
     /// In debug builds when another one runs: the supervisor gives a worker one at a time.
-    pub fn begin(&mut self, id: u64, invocation: Uuid) {
+    pub fn begin(&mut self, id: u64, invocation: Uuid, may_stream: bool) {
         debug_assert!(matches!(self.state, State::Idle), "a worker runs one invocation at a time");
-        self.state = State::Running { id, invocation, writes: Vec::new(), written_bytes: 0 };
+        let response = if may_stream { Streaming::Possible } else { Streaming::Refused };
+        self.state = State::Running(Run { id, invocation, writes: Vec::new(), written_bytes: 0, response });
+    }
+
+    /// Says how many parts of the response were read in all, as the worker is told.
+    pub fn response_read(&mut self, parts: u64) {
+        if let State::Running(Run { response: Streaming::Begun { read, .. }, .. }) = &mut self.state {
+            *read = parts;
+        }
     }
 
     /// Takes in one fact.
@@ -157,6 +197,8 @@ impl Session {
                 let batch = written.batch.ok_or(Violation::Empty)?;
                 self.on_written(written.invocation_id, batch.database, batch.line_protocol)
             }
+            Fact::ResponseBegun(begun) => self.on_response_begun(begun),
+            Fact::ResponsePart(part) => self.on_response_part(part),
             Fact::Finished(finished) => self.on_finished(finished.invocation_id, finished.outcome),
         }
     }
@@ -173,29 +215,76 @@ impl Session {
     }
 
     fn on_written(&mut self, of: u64, database: String, lines: Bytes) -> Result<Step, Violation> {
-        if let State::Running { id, writes, written_bytes, .. } = &mut self.state
-            && *id == of
+        if let State::Running(run) = &mut self.state
+            && run.id == of
         {
-            *written_bytes += lines.len() as u64;
-            if *written_bytes > limits::WRITE_BUFFER_BYTES_MAX {
-                return Err(Violation::Limit { limit: "write_buffer_bytes_max", max: limits::WRITE_BUFFER_BYTES_MAX });
+            run.written_bytes += lines.len() as u64;
+            let max = limits::WRITE_BUFFER_BYTES_MAX;
+            if run.written_bytes > max {
+                return Err(Violation::Limit { limit: "write_buffer_bytes_max", max, unit: "bytes" });
             }
-            writes.push((database, lines));
+            run.writes.push((database, lines));
             return Ok(Step::Buffered);
         }
         let invocation = self.ended_invocation(of).ok_or(Violation::UnknownInvocation { fact: "written", id: of })?;
         Ok(Step::WrittenLate { invocation, database, lines })
     }
 
+    fn on_response_begun(&mut self, begun: ResponseBegun) -> Result<Step, Violation> {
+        let run = self.run("response_begun", begun.invocation_id)?;
+        match run.response {
+            Streaming::Possible => {
+                run.response = Streaming::Begun { sent: 0, read: 0 };
+                Ok(Step::ResponseBegun { status_code: begun.status_code, headers: begun.headers })
+            }
+            Streaming::Refused | Streaming::Begun { .. } => {
+                Err(Violation::OutOfPlace { fact: "response_begun", state: "no response was due" })
+            }
+        }
+    }
+
+    fn on_response_part(&mut self, part: ResponsePart) -> Result<Step, Violation> {
+        let run = self.run("response_part", part.invocation_id)?;
+        let Streaming::Begun { sent, read } = &mut run.response else {
+            return Err(Violation::OutOfPlace { fact: "response_part", state: "no response had begun" });
+        };
+        if part.body.is_empty() {
+            return Err(Violation::Empty);
+        }
+        let (bytes_max, unread_max) =
+            (u64::from(limits::RESPONSE_PART_BYTES_MAX), u64::from(limits::RESPONSE_PARTS_UNREAD_MAX));
+        if part.body.len() as u64 > bytes_max {
+            return Err(Violation::Limit { limit: "response_part_bytes_max", max: bytes_max, unit: "bytes" });
+        }
+        *sent += 1;
+        if sent.saturating_sub(*read) > unread_max {
+            return Err(Violation::Limit { limit: "response_parts_unread_max", max: unread_max, unit: "parts" });
+        }
+        Ok(Step::ResponsePart(part.body))
+    }
+
+    fn run(&mut self, fact: &'static str, of: u64) -> Result<&mut Run, Violation> {
+        match &mut self.state {
+            State::Running(run) if run.id == of => Ok(run),
+            _ => Err(Violation::UnknownInvocation { fact, id: of }),
+        }
+    }
+
     fn on_finished(&mut self, of: u64, outcome: Option<Outcome>) -> Result<Step, Violation> {
         let outcome = outcome.filter(|outcome| outcome.kind.is_some()).ok_or(Violation::NoOutcome)?;
         match std::mem::replace(&mut self.state, State::Idle) {
-            State::Running { id, invocation, writes, .. } if id == of => {
+            State::Running(run) if run.id == of => {
+                let answers_twice = matches!(run.response, Streaming::Begun { .. })
+                    && matches!(&outcome.kind, Some(outcome::Kind::Success(success)) if success.http_response.is_some());
+                if answers_twice {
+                    self.state = State::Running(run);
+                    return Err(Violation::OutOfPlace { fact: "finished", state: "its response had begun already" });
+                }
                 if self.ended.len() >= ENDED_REMEMBERED {
                     self.ended.pop_front();
                 }
-                self.ended.push_back((id, invocation));
-                Ok(Step::Finished { outcome, writes })
+                self.ended.push_back((run.id, run.invocation));
+                Ok(Step::Finished { outcome, writes: run.writes })
             }
             state => {
                 self.state = state;
@@ -207,7 +296,7 @@ impl Session {
     fn line(&self, log: Log) -> Line {
         let entry = log.entry.unwrap_or_default();
         let invocation = log.invocation_id.and_then(|of| match &self.state {
-            State::Running { id, invocation, .. } if *id == of => Some(*invocation),
+            State::Running(run) if run.id == of => Some(run.invocation),
             _ => self.ended_invocation(of),
         });
         Line { invocation, level: level_of(&entry), source: source_of(&entry), text: entry.message }
@@ -222,7 +311,7 @@ impl Session {
             State::Opened => "it had not introduced itself",
             State::Loading => "its plugin was loading",
             State::Idle => "it was idle",
-            State::Running { .. } => "an invocation ran",
+            State::Running(_) => "an invocation ran",
         };
         Violation::OutOfPlace { fact, state }
     }
@@ -250,7 +339,7 @@ fn source_of(entry: &LogEntry) -> Source {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bulkhead_proto::types::v1::{Success, WriteBatch, outcome};
+    use bulkhead_proto::types::v1::{HttpResponse, Success, WriteBatch};
     use bulkhead_proto::worker::v1::{Finished, Logs, TriggerLoaded, Written};
 
     fn hello(protocol_version: u32) -> Option<Fact> {
@@ -277,7 +366,7 @@ mod tests {
     #[test]
     fn an_invocation_ends_with_its_writes() {
         let mut session = idle();
-        session.begin(7, Uuid::from_u128(1));
+        session.begin(7, Uuid::from_u128(1), false);
         assert_eq!(session.on_fact(written(7, 3)), Ok(Step::Buffered));
         let Ok(Step::Finished { writes, .. }) = session.on_fact(finished(7)) else { panic!("it finished") };
         assert_eq!(writes, [(String::new(), Bytes::from_static(b"xxx"))]);
@@ -298,7 +387,7 @@ mod tests {
         check(&mut idle(), finished(7), "`finished` for invocation 7, which does not run");
         check(&mut idle(), written(7, 1), "`written` for invocation 7, which does not run");
         let mut running = idle();
-        running.begin(7, Uuid::nil());
+        running.begin(7, Uuid::nil(), false);
         check(&mut running, finished(8), "`finished` for invocation 8, which does not run");
         check(
             &mut running,
@@ -316,11 +405,57 @@ mod tests {
     #[test]
     fn writes_are_bounded() {
         let mut session = idle();
-        session.begin(7, Uuid::nil());
+        session.begin(7, Uuid::nil(), false);
         let chunk = 16 << 20;
         for _ in 0..limits::WRITE_BUFFER_BYTES_MAX / chunk {
             session.on_fact(written(7, chunk as usize)).unwrap();
         }
         check(&mut session, written(7, 1), "more than 67108864 bytes against the limit `write_buffer_bytes_max`");
+    }
+
+    fn begun(invocation_id: u64) -> Option<Fact> {
+        Some(Fact::ResponseBegun(ResponseBegun { invocation_id, status_code: 200, headers: Vec::new() }))
+    }
+
+    fn part(invocation_id: u64, bytes: usize) -> Option<Fact> {
+        Some(Fact::ResponsePart(ResponsePart { invocation_id, body: vec![b'x'; bytes].into() }))
+    }
+
+    fn answering() -> Session {
+        let mut session = idle();
+        session.begin(7, Uuid::nil(), true);
+        session
+    }
+
+    #[test]
+    fn a_response_in_parts_is_held_to_what_was_read() {
+        let mut session = answering();
+        assert!(matches!(session.on_fact(begun(7)), Ok(Step::ResponseBegun { status_code: 200, .. })));
+        for _ in 0..limits::RESPONSE_PARTS_UNREAD_MAX {
+            assert!(matches!(session.on_fact(part(7, 1)), Ok(Step::ResponsePart(_))));
+        }
+        session.response_read(1);
+        assert!(matches!(session.on_fact(part(7, 1)), Ok(Step::ResponsePart(_))));
+        check(&mut session, part(7, 1), "more than 16 parts against the limit `response_parts_unread_max`");
+        assert!(matches!(session.on_fact(finished(7)), Ok(Step::Finished { .. })));
+    }
+
+    #[test]
+    fn a_response_in_parts_has_its_place() {
+        let mut wal = idle();
+        wal.begin(7, Uuid::nil(), false);
+        check(&mut wal, begun(7), "`response_begun` while no response was due");
+        check(&mut answering(), part(7, 1), "`response_part` while no response had begun");
+        check(&mut answering(), begun(8), "`response_begun` for invocation 8, which does not run");
+        let mut session = answering();
+        session.on_fact(begun(7)).unwrap();
+        check(&mut session, begun(7), "`response_begun` while no response was due");
+        check(&mut session, part(7, 0), "an empty message");
+        let too_large = limits::RESPONSE_PART_BYTES_MAX as usize + 1;
+        check(&mut session, part(7, too_large), "more than 65536 bytes against the limit `response_part_bytes_max`");
+        let success = Success { http_response: Some(HttpResponse::default()) };
+        let outcome = Outcome { kind: Some(outcome::Kind::Success(success)), elapsed: None };
+        let twice = Some(Fact::Finished(Finished { invocation_id: 7, outcome: Some(outcome) }));
+        check(&mut session, twice, "`finished` while its response had begun already");
     }
 }

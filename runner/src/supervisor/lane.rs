@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bulkhead_launcher::{Exit, Report, describe_exit};
-use bulkhead_proto::types::v1::{FailureKind, outcome};
+use bulkhead_proto::types::v1::{FailureKind, HttpResponse, outcome};
 use bulkhead_proto::worker::v1::session_request::Fact;
 use bulkhead_proto::worker::v1::session_response::Order;
-use bulkhead_proto::worker::v1::{Cancel, Drain, SessionResponse};
+use bulkhead_proto::worker::v1::{Cancel, Drain, ResponseRead, SessionResponse};
 use bulkhead_python_worker::package::{EXIT_PROTOCOL, EXIT_SESSION_LOST};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -17,6 +17,7 @@ use super::end::WorkerEnd;
 use super::pool::Shared;
 use super::process::{ProcessEnd, WorkerProcess};
 use super::registry::WorkerState;
+use super::response_body::{BodyEvent, BodySink};
 use super::start::{self, Ended};
 use super::{Call, CallEnd, CallResult, Supervisor, WorkerSpec};
 use crate::limits;
@@ -110,7 +111,12 @@ async fn idle(worker: &mut Worker, shared: &Shared, jobs: &mut mpsc::Receiver<Jo
             biased;
             job = jobs.recv() => return Ok(job),
             step = worker.step(&shared.spec) => match step? {
-                Step::Finished { .. } | Step::Greeted(_) | Step::Loaded | Step::LoadFailed(_) => {
+                Step::Finished { .. }
+                | Step::Greeted(_)
+                | Step::Loaded
+                | Step::LoadFailed(_)
+                | Step::ResponseBegun { .. }
+                | Step::ResponsePart(_) => {
                     return Err(Ended { end: Some(WorkerEnd::Disconnected("a fact without an order".to_owned())), process: None });
                 }
                 _ => {}
@@ -185,9 +191,10 @@ impl Worker {
     /// One call, from the order to the result.
     async fn call(&mut self, call: &Call, spec: &WorkerSpec) -> Result<(CallEnd, Trust), Ended> {
         let id = wire_id();
-        self.session.begin(id, call.invocation);
+        self.session.begin(id, call.invocation, call.body.is_some());
         let orders = super::pool::orders(call, id);
         let sender = self.channel.as_ref().map(|channel| channel.orders.clone());
+        let credit = sender.clone();
         let mut sending = std::pin::pin!(async move {
             for order in orders {
                 if let Some(sender) = &sender
@@ -199,6 +206,7 @@ impl Worker {
         });
         let (mut sent, mut cancelled) = (false, None);
         let mut deadline = Instant::now() + call.timeout;
+        let mut read = 0;
         loop {
             tokio::select! {
                 biased;
@@ -216,8 +224,17 @@ impl Worker {
                     // It did not end in time: the process goes.
                     Some(end) => return Err(Ended { end: Some(end), process: None }),
                 },
+                parts = tell_read(call.body.as_ref(), credit.as_ref(), id, read) => {
+                    read = parts;
+                    self.session.response_read(parts);
+                }
                 step = self.step(spec) => match step? {
                     Step::Finished { outcome, writes } => return Ok(finished(outcome, writes, cancelled.as_ref())),
+                    Step::ResponseBegun { status_code, headers } => {
+                        let head = HttpResponse { status_code, headers, body: bytes::Bytes::new() };
+                        pass_on(call.body.as_ref(), BodyEvent::Begun(head));
+                    }
+                    Step::ResponsePart(part) => pass_on(call.body.as_ref(), BodyEvent::Part(part)),
                     _ => return Err(Ended { end: Some(WorkerEnd::Disconnected("a fact without an order".to_owned())), process: None }),
                 },
             }
@@ -311,6 +328,29 @@ fn exited(exit: Exit) -> WorkerEnd {
             WorkerEnd::Disconnected("its session cannot be read any more".to_owned())
         }
         exit => WorkerEnd::Exited(exit),
+    }
+}
+
+/// Tells the worker how far its response was read, once that is further than `told`. Cancel safe.
+async fn tell_read(
+    body: Option<&BodySink>,
+    orders: Option<&mpsc::Sender<SessionResponse>>,
+    invocation_id: u64,
+    told: u64,
+) -> u64 {
+    if let (Some(body), Some(orders)) = (body, orders) {
+        let parts = body.read_beyond(told).await;
+        if let Ok(place) = orders.reserve().await {
+            place.send(SessionResponse { order: Some(Order::ResponseRead(ResponseRead { invocation_id, parts })) });
+            return parts;
+        }
+    }
+    std::future::pending().await
+}
+
+fn pass_on(body: Option<&BodySink>, event: BodyEvent) {
+    if let Some(body) = body {
+        body.send(event);
     }
 }
 

@@ -3,12 +3,14 @@
 //! A [`Pool`] belongs to one trigger and hands calls to its workers. Each worker is one lane: a task that owns the
 //! process and its session from start to end, and does one call at a time.
 
+mod check;
 mod end;
 mod lane;
 mod package;
 mod pool;
 mod process;
 mod registry;
+mod response_body;
 mod restart;
 mod start;
 mod stdio;
@@ -30,6 +32,7 @@ pub use end::WorkerEnd;
 pub use package::{PackageError, WorkerPackage};
 pub use pool::Pool;
 pub use registry::{WorkerRegistry, WorkerRow, WorkerState};
+pub use response_body::{BodyEvent, BodyReceiver, BodySink, response_body};
 
 use crate::clock::SharedClock;
 use crate::environment::EnvironmentStore;
@@ -86,6 +89,8 @@ pub struct WorkerSpec {
     pub questions: Arc<dyn Questions>,
     /// Takes what a thread writes that outlived its invocation.
     pub late_writes: Arc<dyn LateWrites>,
+    /// Whether the plugin is only looked at: nothing of it runs, and its requirements are not needed.
+    pub check_only: bool,
 }
 
 /// Finds the plugin anew for each start, so that a file that comes back is found.
@@ -110,6 +115,8 @@ pub struct Call {
     pub cancel: CancellationToken,
     /// Whether the caller waits out a restart delay; a person at the other end of a request does not.
     pub patient: bool,
+    /// Takes a response that comes in parts, when somebody waits for one.
+    pub body: Option<BodySink>,
 }
 
 /// What a plugin is called with.

@@ -20,7 +20,7 @@ use super::lane::{Event, Worker};
 use super::process::{ProcessEnd, WorkerProcess};
 use super::registry::{WorkerRow, WorkerState};
 use super::{Supervisor, WorkerSpec};
-use crate::environment::{self, Environment};
+use crate::environment::{self, Environment, Requirements};
 use crate::limits;
 use crate::session::{self, Session, Step};
 
@@ -43,8 +43,10 @@ pub(super) async fn start(
     cancel: &CancellationToken,
 ) -> Result<Worker, StartFailure> {
     let plugin = (spec.plugin)().map_err(WorkerEnd::Load)?;
-    let requirements =
-        environment::requirements_of(&plugin).map_err(|error| WorkerEnd::Environment(error.to_string()))?;
+    let requirements = match spec.check_only {
+        true => Requirements::default(),
+        false => environment::requirements_of(&plugin).map_err(|error| WorkerEnd::Environment(error.to_string()))?,
+    };
     let environment = tokio::select! {
         built = supervisor.environments.ensure(&requirements) => built.map_err(|error| WorkerEnd::Environment(error.to_string()))?,
         () = cancel.cancelled() => return Err(WorkerEnd::Cancelled.into()),
@@ -73,6 +75,7 @@ async fn prepare(worker: &mut Worker, spec: &WorkerSpec, plugin: &Path) -> Resul
         entry_point: spec.entry_point.into(),
         arguments: spec.arguments.clone().unwrap_or_default(),
         has_arguments: spec.arguments.is_some(),
+        check_only: spec.check_only,
     };
     timeout(limits::WORKER_START_TIMEOUT, greet(worker, spec, load))
         .await
@@ -170,6 +173,8 @@ async fn greet(worker: &mut Worker, spec: &WorkerSpec, load: LoadTrigger) -> Res
             write_buffer_bytes_max: limits::WRITE_BUFFER_BYTES_MAX,
             log_line_bytes_max: limits::LOG_LINE_BYTES_MAX,
             response_bytes_max: limits::RESPONSE_BYTES_MAX,
+            response_parts_unread_max: limits::RESPONSE_PARTS_UNREAD_MAX,
+            response_part_bytes_max: limits::RESPONSE_PART_BYTES_MAX,
         }),
     };
     for order in [Order::Welcome(welcome), Order::LoadTrigger(load)] {

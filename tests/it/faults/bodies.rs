@@ -31,7 +31,7 @@ fn code_that_cannot_be_loaded_marks_its_trigger_failed_with_the_reason() {
     let world = World::new(&[]);
     let check = |name: &str, code: &str, reason: &str| {
         world.plugin(&format!("{name}.py"), code);
-        let trigger = crate::world::Trigger::new(name, &format!("{name}.py"), &format!("request:{name}"));
+        let trigger = crate::world::Trigger::new(name, &format!("{name}.py"), &format!("request:{name}")).unchecked();
         world.create(&trigger);
         world.engine(name).contains(500, reason);
         assert!(world.until_state(name, "failed").contains(reason));

@@ -61,6 +61,23 @@ fn a_plugin_sees_parameters_headers_and_body() {
 }
 
 #[test]
+fn repeated_headers_are_kept_both_ways() {
+    let runner = TestRunner::start();
+    runner.plugin(
+        "repeat.py",
+        "def process_request(api, query, headers, body, args=None):\n    \
+             seen = [headers.method, headers['x-many'], headers.get_all('x-many'), query['a'], query.get_all('a')]\n    \
+             return seen, 200, {'Set-Cookie': ['a=1', 'b=2']}\n",
+    );
+    runner.create(&Trigger::new("repeat", "repeat.py", "request:repeat"));
+    let request = Request::new("PUT", "/api/v3/engine/repeat?a=1&a=2").header("X-Many", "one").header("X-Many", "two");
+    let answer = runner.send(&request);
+    answer.is(200, r#"["PUT", "two", ["one", "two"], "2", ["1", "2"]]"#);
+    let cookies: Vec<_> = answer.header_lines.iter().filter(|(name, _)| name == "set-cookie").collect();
+    assert_eq!(cookies.iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>(), ["a=1", "b=2"]);
+}
+
+#[test]
 fn a_path_matches_exactly_and_for_every_method() {
     let runner = world();
     runner.engine("returns/").is(404, r#"{"error":"not found"}"#);
@@ -84,7 +101,7 @@ fn faults_of_a_request_plugin_are_told_to_the_caller() {
     returned("text").is(200, "hello");
     let failing = |name: &str, code: &str, text: &str| {
         runner.plugin(&format!("{name}.py"), code);
-        runner.create(&Trigger::new(name, &format!("{name}.py"), &format!("request:{name}")));
+        runner.create(&Trigger::new(name, &format!("{name}.py"), &format!("request:{name}")).unchecked());
         runner.engine(name).contains(500, text);
     };
     failing("syntax", "def (", "SyntaxError: invalid syntax");

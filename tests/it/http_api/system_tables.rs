@@ -46,7 +46,7 @@ fn the_tables_have_the_columns_that_clients_know() {
 fn triggers_are_shown_with_their_specs_as_json() {
     let runner = TestRunner::start();
     runner.create_database("other");
-    runner.plugin("noop.py", "def process_writes(api, batches, args=None):\n    pass\n");
+    runner.plugin("noop.py", "process_writes = process_scheduled_call = process_request = print\n");
     let specs = [
         ("a", "all_tables", r#""all_tables_wal_write""#),
         ("b", "table:cpu", r#"{"single_table_wal_write":{"table_name":"cpu"}}"#),

@@ -5,7 +5,11 @@ use serde_json::{Value, json};
 use crate::world::{Request, TestRunner, Trigger};
 
 const PATH: &str = "/api/v3/configure/processing_engine_trigger";
-const NOOP: &str = "def process_writes(api, batches, args=None):\n    pass\n";
+const NOOP: &str = "\
+def process_writes(api, batches, args=None):
+    pass
+process_scheduled_call = process_request = process_writes
+";
 
 fn world() -> TestRunner {
     let runner = TestRunner::start();
@@ -171,7 +175,8 @@ fn only_files_of_the_plugin_directory_are_plugins() {
         let text = format!("reading plugin file: Multi-file plugin directory must contain __init__.py: {file}");
         refused(file, 400, &text);
     }
-    for file in ["noop.py", "sub/nested.py", "package", "package/", "sub/broken.py"] {
+    for file in ["noop.py", "sub/nested.py", "package", "package/"] {
         runner.create(&Trigger::new(&format!("of {file}"), file, "all_tables"));
     }
+    runner.create(&Trigger::new("broken", "sub/broken.py", "all_tables").unchecked());
 }

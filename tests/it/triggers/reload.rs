@@ -40,8 +40,8 @@ fn a_file_that_was_broken_from_the_start_works_once_it_is_good() {
     let runner = TestRunner::start();
     runner.plugin("hello.py", "def (");
     runner.plugin("copy.py", "def process_writes(api, batches):\n    this is no Python\n");
-    runner.create(&Trigger::new("hello", "hello.py", "request:hello"));
-    runner.create(&Trigger::new("copy", "copy.py", "table:m"));
+    runner.create(&Trigger::new("hello", "hello.py", "request:hello").unchecked());
+    runner.create(&Trigger::new("copy", "copy.py", "table:m").unchecked());
     runner.engine("hello").contains(500, "SyntaxError");
     let reason = runner.until_state("hello", "failed");
     assert!(reason.contains("SyntaxError"), "{reason}");

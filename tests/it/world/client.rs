@@ -81,8 +81,10 @@ impl Request {
 pub(crate) struct Answer {
     /// Its status code.
     pub(crate) status: u16,
-    /// Its headers, names in lower case.
+    /// Its headers, names in lower case; of repeated ones the last.
     pub(crate) headers: BTreeMap<String, String>,
+    /// Its headers as they came, names in lower case.
+    pub(crate) header_lines: Vec<(String, String)>,
     /// Its body.
     pub(crate) body: Vec<u8>,
 }
@@ -119,12 +121,13 @@ impl Answer {
         let mut stream = BufReader::new(stream);
         let status = line(&mut stream)?.split(' ').nth(1).and_then(|code| code.parse().ok());
         let status = status.ok_or_else(|| std::io::Error::other("no status line"))?;
-        let mut headers = BTreeMap::new();
+        let mut header_lines = Vec::new();
         loop {
             let line = line(&mut stream)?;
             let Some((name, value)) = line.split_once(':') else { break };
-            headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+            header_lines.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
+        let headers: BTreeMap<String, String> = header_lines.iter().cloned().collect();
         let mut body = Vec::new();
         if headers.get("transfer-encoding").is_some_and(|encoding| encoding == "chunked") {
             read_chunks(&mut stream, &mut body)?;
@@ -134,7 +137,7 @@ impl Answer {
         } else {
             stream.read_to_end(&mut body)?;
         }
-        Ok(Self { status, headers, body })
+        Ok(Self { status, headers, header_lines, body })
     }
 }
 

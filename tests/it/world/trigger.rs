@@ -14,6 +14,7 @@ pub(crate) struct Trigger {
     arguments: Value,
     settings: Map<String, Value>,
     disabled: bool,
+    unchecked: bool,
 }
 
 impl Trigger {
@@ -30,6 +31,7 @@ impl Trigger {
             arguments: Value::Null,
             settings,
             disabled: false,
+            unchecked: false,
         }
     }
 
@@ -67,9 +69,15 @@ impl Trigger {
         self
     }
 
+    /// Without a look at the plugin's code.
+    pub(crate) fn unchecked(mut self) -> Self {
+        self.unchecked = true;
+        self
+    }
+
     /// The body.
     pub(crate) fn json(&self) -> Value {
-        json!({
+        let mut body = json!({
             "db": self.database,
             "plugin_filename": self.plugin,
             "trigger_name": self.name,
@@ -77,6 +85,10 @@ impl Trigger {
             "trigger_specification": self.spec,
             "trigger_arguments": self.arguments,
             "disabled": self.disabled,
-        })
+        });
+        if self.unchecked {
+            body["no_check"] = json!(true);
+        }
+        body
     }
 }

@@ -14,7 +14,8 @@ use bulkhead_proto::types::v1::{
 use bulkhead_proto::worker::v1::session_request::Fact;
 use bulkhead_proto::worker::v1::session_response::Order;
 use bulkhead_proto::worker::v1::{
-    Cancel, EntryPoint, Hello, Invoke, LoadTrigger, Log, SessionResponse, TriggerLoaded, Welcome, WorkerLimits, Written,
+    Cancel, EntryPoint, Hello, Invoke, LoadTrigger, Log, ResponseRead, SessionResponse, TriggerLoaded, Welcome,
+    WorkerLimits, Written,
 };
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -31,6 +32,8 @@ pub(crate) const LIMITS: WorkerLimits = WorkerLimits {
     write_buffer_bytes_max: 1 << 20,
     log_line_bytes_max: 1000,
     response_bytes_max: 1 << 20,
+    response_parts_unread_max: 4,
+    response_part_bytes_max: 1000,
 };
 
 /// One worker and the runner's end of its session.
@@ -48,6 +51,8 @@ pub(crate) struct Ended {
     pub(crate) outcome: Outcome,
     pub(crate) logs: Vec<Log>,
     pub(crate) writes: Vec<Written>,
+    /// Head and parts of a response that came in parts.
+    pub(crate) streamed: Option<(HttpResponse, Vec<bytes::Bytes>)>,
 }
 
 impl World {
@@ -102,6 +107,7 @@ impl World {
             entry_point: entry_point.into(),
             arguments: [("k".to_owned(), "v".to_owned())].into(),
             has_arguments: true,
+            check_only: false,
         }))
         .await;
         loop {
@@ -144,8 +150,23 @@ impl World {
             match self.fact().await {
                 Fact::Logs(logs) => ended.logs.extend(logs.lines),
                 Fact::Written(written) => ended.writes.push(written),
+                Fact::ResponseBegun(begun) if begun.invocation_id == id => {
+                    let head = HttpResponse {
+                        status_code: begun.status_code,
+                        headers: begun.headers,
+                        ..HttpResponse::default()
+                    };
+                    ended.streamed = Some((head, Vec::new()));
+                }
+                Fact::ResponsePart(part) if part.invocation_id == id => {
+                    let (_, parts) = ended.streamed.as_mut().expect("no response had begun");
+                    parts.push(part.body);
+                    let parts = parts.len() as u64;
+                    self.order(Order::ResponseRead(ResponseRead { invocation_id: id, parts })).await;
+                }
                 Fact::Finished(finished) if finished.invocation_id == id => {
                     ended.outcome = finished.outcome.unwrap();
+                    ended.join();
                     return ended;
                 }
                 other => panic!("unexpected {other:?}"),
@@ -190,6 +211,13 @@ pub(crate) fn wal(tables: Vec<bulkhead_proto::types::v1::TableBatch>) -> event::
 }
 
 impl Ended {
+    /// Makes a response of the parts, for whoever does not care how it came.
+    fn join(&mut self) {
+        if let (Some((head, parts)), Some(outcome::Kind::Success(success))) = (&self.streamed, &mut self.outcome.kind) {
+            success.http_response = Some(HttpResponse { body: parts.concat().into(), ..head.clone() });
+        }
+    }
+
     pub(crate) fn response(&self) -> &HttpResponse {
         match &self.outcome.kind {
             Some(outcome::Kind::Success(success)) => success.http_response.as_ref().expect("no response"),

@@ -124,7 +124,7 @@ pub(super) fn status(error: &EngineError) -> Status {
         EngineError::NotFound(_) | EngineError::DatabaseNotFound(_) => Status::not_found(text),
         EngineError::Plugin(PluginFileError::NotFound(_)) => Status::not_found(text),
         EngineError::Plugin(PluginFileError::Unreadable { .. }) => Status::internal(text),
-        EngineError::Plugin(_) | EngineError::Name(_) => Status::invalid_argument(text),
+        EngineError::Plugin(_) | EngineError::Unusable(_) | EngineError::Name(_) => Status::invalid_argument(text),
         EngineError::Running(_) => Status::failed_precondition(text),
         EngineError::TooMany => Status::resource_exhausted(text),
         EngineError::Catalog(CatalogError::Conflict) => Status::aborted(text),

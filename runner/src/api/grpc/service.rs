@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::stream_wal::{self, StreamEnds};
 use super::{convert, uploads};
 use crate::clock::SharedClock;
-use crate::dispatch::{Engine, RequestEnd};
+use crate::dispatch::{Engine, PluginCheck, RequestEnd};
 use crate::host::grpc::MemoryFeeds;
 use crate::trigger::{PluginLocation, TriggerDefinition, TriggerId};
 
@@ -126,16 +126,18 @@ impl RunnerService for GrpcApi {
     async fn call_trigger(&self, request: Request<wire::CallTriggerRequest>) -> Answer<wire::CallTriggerResponse> {
         let request = request.into_inner();
         let http_request = request.request.ok_or_else(|| Status::invalid_argument("request is missing"))?;
-        let (kind, elapsed) = match self.engine.call_trigger(&convert::trigger_id(&request.name)?, http_request).await {
-            RequestEnd::Response { response, elapsed } => {
-                (outcome::Kind::Success(Success { http_response: Some(response) }), elapsed)
-            }
-            RequestEnd::Failed { failure, elapsed, .. } => (outcome::Kind::Failure(failure), elapsed),
-            RequestEnd::NotFound => {
-                return Err(Status::not_found(format!("no request trigger `{}` is enabled", request.name)));
-            }
-            RequestEnd::Busy(text) => return Err(Status::resource_exhausted(text)),
-        };
+        let (kind, elapsed) =
+            match self.engine.call_trigger(&convert::trigger_id(&request.name)?, http_request).await.joined().await {
+                RequestEnd::Response { response, elapsed } => {
+                    (outcome::Kind::Success(Success { http_response: Some(response) }), elapsed)
+                }
+                RequestEnd::Failed(failed) => (outcome::Kind::Failure(failed.failure), failed.elapsed),
+                RequestEnd::Streaming { .. } => return Err(Status::internal("a joined response has no parts")),
+                RequestEnd::NotFound => {
+                    return Err(Status::not_found(format!("no request trigger `{}` is enabled", request.name)));
+                }
+                RequestEnd::Busy(text) => return Err(Status::resource_exhausted(text)),
+            };
         let elapsed = prost_types::Duration::try_from(elapsed).ok();
         Ok(Response::new(wire::CallTriggerResponse { outcome: Some(Outcome { kind: Some(kind), elapsed }) }))
     }
@@ -159,7 +161,9 @@ impl GrpcApi {
             Some(_) => {
                 return Err(Status::already_exists(format!("trigger `{}` exists with another content", trigger.name)));
             }
-            None => self.engine.create(definition).await.map_err(|error| convert::status(&error))?,
+            None => {
+                self.engine.create(definition, PluginCheck::Exists).await.map_err(|error| convert::status(&error))?
+            }
         }
         self.registered(&id)
     }

@@ -29,11 +29,16 @@ pub(super) async fn call(
         body,
     };
     Ok(match api.engine.call_path(&path, request).await {
-        RequestEnd::Response { response, .. } => plugin_response(response),
-        RequestEnd::Failed { failure, text, .. } => match failure.kind() {
-            FailureKind::Deadline => error_json(StatusCode::GATEWAY_TIMEOUT, &text),
-            FailureKind::Cancelled => error_json(StatusCode::SERVICE_UNAVAILABLE, &text),
-            _ => error_json(StatusCode::INTERNAL_SERVER_ERROR, &text),
+        RequestEnd::Response { mut response, .. } => {
+            let body = Body::from(std::mem::take(&mut response.body));
+            plugin_response(response, body)
+        }
+        // A failure in the middle breaks the connection off, so that nobody takes what came for the whole.
+        RequestEnd::Streaming { head, body } => plugin_response(head, Body::from_stream(body)),
+        RequestEnd::Failed(failed) => match failed.failure.kind() {
+            FailureKind::Deadline => error_json(StatusCode::GATEWAY_TIMEOUT, &failed.text),
+            FailureKind::Cancelled => error_json(StatusCode::SERVICE_UNAVAILABLE, &failed.text),
+            _ => error_json(StatusCode::INTERNAL_SERVER_ERROR, &failed.text),
         },
         RequestEnd::NotFound => error_json(StatusCode::NOT_FOUND, "not found"),
         RequestEnd::Busy(text) => {
@@ -58,9 +63,9 @@ fn plugin_headers(headers: &HeaderMap) -> Vec<KeyValue> {
         .collect()
 }
 
-fn plugin_response(response: HttpResponse) -> Response {
+fn plugin_response(response: HttpResponse, body: Body) -> Response {
     let status = u16::try_from(response.status_code).ok().and_then(|code| StatusCode::from_u16(code).ok());
-    let mut reply = Response::new(Body::from(response.body));
+    let mut reply = Response::new(body);
     *reply.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for KeyValue { key, value } in response.headers {
         match (HeaderName::try_from(key.as_str()), HeaderValue::try_from(value.as_str())) {

@@ -54,7 +54,7 @@ impl From<EngineError> for Refusal {
             EngineError::NotFound(_) | EngineError::DatabaseNotFound(_) => StatusCode::NOT_FOUND,
             EngineError::Plugin(PluginFileError::NotFound(_)) => StatusCode::NOT_FOUND,
             EngineError::Plugin(PluginFileError::Unreadable { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
-            EngineError::Plugin(_) | EngineError::Name(_) => StatusCode::BAD_REQUEST,
+            EngineError::Plugin(_) | EngineError::Unusable(_) | EngineError::Name(_) => StatusCode::BAD_REQUEST,
             EngineError::TooMany => StatusCode::UNPROCESSABLE_ENTITY,
             EngineError::Catalog(CatalogError::Conflict) => StatusCode::CONFLICT,
             EngineError::Catalog(_) => StatusCode::INTERNAL_SERVER_ERROR,

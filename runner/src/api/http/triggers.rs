@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 use super::params::{Params, json_body};
 use super::reply::{Refusal, done};
 use super::{HttpApi, body};
+use crate::dispatch::PluginCheck;
 use crate::trigger::{ErrorBehavior, PluginLocation, TriggerDefinition, TriggerId, TriggerSpec};
 
 #[derive(Deserialize)]
@@ -23,6 +24,9 @@ struct CreateTrigger {
     trigger_specification: String,
     trigger_arguments: Option<BTreeMap<String, String>>,
     disabled: bool,
+    /// Register the trigger even when its code cannot be used as it is; ours.
+    #[serde(default)]
+    no_check: bool,
 }
 
 #[derive(Deserialize)]
@@ -80,7 +84,8 @@ pub(super) async fn create(State(api): State<HttpApi>, headers: HeaderMap, body:
         disabled: request.disabled,
         disabled_reason: None,
     };
-    api.engine.create(definition).await?;
+    let check = if request.no_check { PluginCheck::Exists } else { PluginCheck::Load };
+    api.engine.create(definition, check).await?;
     Ok(done())
 }
 
