@@ -7,15 +7,17 @@ use bulkhead_proto::worker::v1::{QueryRequest, WriteSyncRequest};
 use bytes::Bytes;
 use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyString, PyTuple};
+use pyo3::types::{PyString, PyTuple};
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::argument::{argument, optional};
+use crate::arrow_rows::ArrowRows;
 use crate::cache::{CacheStore, PyCache};
 use crate::errors::{Cancelled, QueryError, limit_exceeded};
 use crate::invocation::Invocation;
 use crate::limits::{MESSAGE_OVERHEAD_BYTES, ROOM_POLL};
 use crate::outbox::Room;
+use crate::parameters::query_parameters;
 use crate::question::{Answer, AnswerSlot, Ask, Question};
 use crate::rows::{Nulls, build_rows};
 use crate::shared::Shared;
@@ -55,23 +57,25 @@ impl PluginApi {
         self.log(LogLevel::Error, args)
     }
 
-    /// Rows of a query, as a list of dictionaries.
-    #[pyo3(signature = (query, args=None, database=None))]
+    /// Rows of a query, as a list of dictionaries; with `arrow=True` as Arrow data, which nothing is copied of.
+    #[pyo3(signature = (query, args=None, database=None, *, arrow=false))]
     fn query<'py>(
         &self,
         py: Python<'py>,
         query: &Bound<'py, PyAny>,
         args: Option<&Bound<'py, PyAny>>,
         database: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyList>> {
+        arrow: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let request = QueryRequest {
             invocation_id: self.invocation.id(),
             database: optional("database", database)?.unwrap_or_default(),
             sql: argument("query", query)?,
-            parameters: optional("args", args)?.unwrap_or_default(),
+            parameters: args.map(query_parameters).transpose()?.unwrap_or_default(),
         };
         match self.ask(py, Ask::Query(request))? {
-            Answer::Rows(streams) => build_rows(py, &streams, Nulls::None),
+            Answer::Rows(streams) if arrow => Ok(Bound::new(py, ArrowRows::new(streams, Nulls::None))?.into_any()),
+            Answer::Rows(streams) => Ok(build_rows(py, &streams, Nulls::None)?.into_any()),
             Answer::Refused(message) => Err(QueryError::new_err(message)),
             Answer::Written | Answer::Cancelled => Err(self.cancelled()),
         }

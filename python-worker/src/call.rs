@@ -14,13 +14,14 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 
 use crate::api::PluginApi;
+use crate::arrow_rows::ArrowRows;
 use crate::capture::cut_line;
 use crate::errors::{Cancelled, limit_text};
 use crate::gather::{CallEvent, Table};
 use crate::invocation::Invocation;
 use crate::limits::ROOM_POLL;
 use crate::outbox::Effects;
-use crate::rows::{Nulls, build_rows};
+use crate::rows::Nulls;
 use crate::shared::Shared;
 
 /// Longest traceback that is reported.
@@ -107,7 +108,9 @@ impl Call {
     /// The tables of a WAL batch: name and rows, still encoded.
     fn take_tables<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let CallEvent::Writes(tables) = self.take_event()? else { return Err(wrong_event("rows")) };
-        let pairs = tables.into_iter().map(|Table { name, streams }| Ok((name, Py::new(py, Payload { streams })?)));
+        let pairs = tables
+            .into_iter()
+            .map(|Table { name, streams }| Ok((name, Py::new(py, ArrowRows::new(streams, Nulls::Omit))?)));
         PyList::new(py, pairs.collect::<PyResult<Vec<_>>>()?)
     }
 
@@ -180,18 +183,4 @@ fn to_pairs(py: Python<'_>, pairs: Vec<KeyValue>) -> PyResult<Bound<'_, PyList>>
 
 fn to_wire(headers: Vec<(String, String)>) -> Vec<KeyValue> {
     headers.into_iter().map(|(key, value)| KeyValue { key, value }).collect()
-}
-
-/// Rows of one table as they came, decoded when they are asked for.
-#[pyclass(frozen, module = "bulkhead_worker._native")]
-pub(crate) struct Payload {
-    streams: Vec<Bytes>,
-}
-
-#[pymethods]
-impl Payload {
-    /// The rows, each a dictionary of the columns that have a value.
-    fn rows<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        build_rows(py, &self.streams, Nulls::Omit)
-    }
 }

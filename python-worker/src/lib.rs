@@ -17,6 +17,7 @@ pub mod split;
 
 mod api;
 mod argument;
+mod arrow_rows;
 mod cache;
 mod call;
 mod clock;
@@ -25,6 +26,8 @@ mod exit;
 mod handshake;
 mod inbox;
 mod life;
+mod line_builder;
+mod parameters;
 mod question;
 mod rows;
 mod session;
@@ -38,11 +41,15 @@ mod _native {
     #[pymodule_export]
     use super::api::PluginApi;
     #[pymodule_export]
+    use super::arrow_rows::ArrowRows;
+    #[pymodule_export]
     use super::cache::PyCache;
     #[pymodule_export]
-    use super::call::{Call, Payload};
+    use super::call::Call;
     #[pymodule_export]
     use super::errors::{Cancelled, LimitExceeded, QueryError};
+    #[pymodule_export]
+    use super::line_builder::{InfluxDBError, InvalidKeyError, InvalidLineError, InvalidMeasurementError, LineBuilder};
     #[pymodule_export]
     use super::session::{Session, Trigger, connect};
 }

@@ -36,7 +36,6 @@ pub const FILES: &[(&str, &str)] = files![
     "entry.py",
     "failure.py",
     "handlers.py",
-    "line_builder.py",
     "log_handler.py",
     "logs.py",
     "main.py",

@@ -8,6 +8,7 @@
 )]
 
 mod cli;
+mod conformance;
 mod environments;
 mod faults;
 mod grpc;

@@ -7,13 +7,15 @@ No module here imports `typing` or `collections.abc` when it runs, nor `signal`,
 it has to: together they would double the time that a worker takes to start.
 """
 
-from bulkhead_worker._native import Cancelled, LimitExceeded, QueryError
-from bulkhead_worker.line_builder import (
+from bulkhead_worker._native import (
+    Cancelled,
     InfluxDBError,
     InvalidKeyError,
     InvalidLineError,
     InvalidMeasurementError,
+    LimitExceeded,
     LineBuilder,
+    QueryError,
 )
 
 __all__ = [

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from bulkhead_worker._native import Payload
+    from bulkhead_worker._native import ArrowRows
 
     _Dict = dict[str, Any]
 else:
@@ -19,9 +19,18 @@ ROWS = "rows"
 class TableBatch(_Dict):
     """Rows of one table: the keys are `table_name` and `rows`."""
 
-    __slots__ = ("_payload",)
+    __slots__ = ("_arrow", "_loaded")
 
-    _payload: Payload | None
+    _arrow: ArrowRows
+    _loaded: bool
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Offer the rows as they came, without a copy, to whatever speaks Arrow's PyCapsule protocol."""
+        return self._arrow.__arrow_c_stream__(requested_schema)
+
+    def __arrow_c_schema__(self) -> object:
+        """Offer the names and types of the columns."""
+        return self._arrow.__arrow_c_schema__()
 
     def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
         """Be copied and pickled as a plain dictionary."""
@@ -51,14 +60,13 @@ class _LazyTableBatch(TableBatch):
 
 
 def _load(batch: TableBatch) -> None:
-    payload = batch._payload
-    if payload is None:
+    if batch._loaded:
         return
-    rows = payload.rows()
+    rows = batch._arrow.rows()
     # While rows are built a signal handler may have asked for them too.
-    if batch._payload is not None:
+    if not batch._loaded:
         dict.__setitem__(batch, ROWS, rows)
-        batch._payload = None
+        batch._loaded = True
         batch.__class__ = TableBatch
 
 
@@ -84,8 +92,9 @@ for _name in _LOADING_METHODS:
 _LazyTableBatch.__name__ = _LazyTableBatch.__qualname__ = TableBatch.__name__
 
 
-def table_batch(table_name: str, payload: Payload) -> TableBatch:
+def table_batch(table_name: str, arrow: ArrowRows) -> TableBatch:
     """Make a batch whose rows have not been decoded."""
     batch = _LazyTableBatch(table_name=table_name, rows=None)
-    batch._payload = payload
+    batch._arrow = arrow
+    batch._loaded = False
     return batch

@@ -73,7 +73,7 @@ class Handlers:
 
 
 def _process_writes(function: EntryPoint, call: Call, arguments: Arguments) -> None:
-    batches = [table_batch(name, payload) for name, payload in call.take_tables()]
+    batches = [table_batch(name, arrow) for name, arrow in call.take_tables()]
     function(call.api, batches, arguments)
 
 

@@ -11,8 +11,17 @@ import sys
 from _signal import signal  # type: ignore[import-not-found]
 from types import ModuleType
 
-from bulkhead_worker import capture, line_builder, logs
-from bulkhead_worker._native import Cancelled, QueryError, connect
+from bulkhead_worker import capture, logs
+from bulkhead_worker._native import (
+    Cancelled,
+    InfluxDBError,
+    InvalidKeyError,
+    InvalidLineError,
+    InvalidMeasurementError,
+    LineBuilder,
+    QueryError,
+    connect,
+)
 from bulkhead_worker.handlers import Handlers
 
 TYPE_CHECKING = False
@@ -62,9 +71,9 @@ def _implementation() -> str:
 
 def _offer_names() -> None:
     """Put the names where plugins written for InfluxDB 3 find them."""
-    builtins.LineBuilder = line_builder.LineBuilder  # type: ignore[attr-defined]
+    builtins.LineBuilder = LineBuilder  # type: ignore[attr-defined]
     main_module = sys.modules["__main__"]
-    for error in line_builder.ERRORS:
+    for error in (InfluxDBError, InvalidMeasurementError, InvalidKeyError, InvalidLineError):
         setattr(main_module, error.__name__, error)
     api_module = ModuleType("influxdb3_py_api", "Exceptions of `influxdb3_local`.")
     api_module.QueryError = QueryError  # type: ignore[attr-defined]

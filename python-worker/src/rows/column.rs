@@ -1,10 +1,8 @@
 //! One column, ready to hand out its cells as Python objects.
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray, BooleanArray, LargeBinaryArray, LargeStringArray,
-    StringArray, StringViewArray,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, PrimitiveArray, StringArray, StringViewArray,
 };
-use arrow::array::{ArrowPrimitiveType, PrimitiveArray};
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{
     DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
@@ -13,9 +11,10 @@ use arrow::datatypes::{
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::PyString;
 
 use super::ffi::DictRow;
+use super::object;
 
 /// Cells of one type. Small types are widened once, so that a row has few cases to tell apart.
 pub(super) enum Column<'py> {
@@ -24,16 +23,13 @@ pub(super) enum Column<'py> {
     Float(ScalarBuffer<f64>),
     Boolean(BooleanArray),
     Utf8(StringArray),
-    LargeUtf8(LargeStringArray),
     Utf8View(StringViewArray),
-    Binary(BinaryArray),
-    LargeBinary(LargeBinaryArray),
-    BinaryView(BinaryViewArray),
     /// Whole units since the epoch, and the nanoseconds of a unit.
     Timestamp(ScalarBuffer<i64>, i64),
     /// Values that repeat: each becomes a Python object once.
     Dictionary(Dictionary<'py>),
-    Null,
+    /// Types that come from SQL only.
+    Other(ArrayRef),
 }
 
 /// A dictionary column.
@@ -56,8 +52,7 @@ impl<'py> Column<'py> {
             DataType::Boolean => Self::Boolean(array.as_boolean().clone()),
             DataType::Utf8 => Self::Utf8(array.as_string().clone()),
             DataType::Timestamp(unit, _) => timestamps(array, *unit),
-            DataType::Dictionary(_, values) if is_text(values) => Self::Dictionary(Dictionary::new(array)),
-            DataType::LargeUtf8 => Self::LargeUtf8(array.as_string().clone()),
+            DataType::Dictionary(_, values) if object::is_supported(values) => Self::Dictionary(Dictionary::new(array)),
             DataType::Utf8View => Self::Utf8View(array.as_string_view().clone()),
             DataType::Int8 => Self::Signed(widen::<Int8Type, _>(array)),
             DataType::Int16 => Self::Signed(widen::<Int16Type, _>(array)),
@@ -66,10 +61,7 @@ impl<'py> Column<'py> {
             DataType::UInt16 => Self::Unsigned(widen::<UInt16Type, _>(array)),
             DataType::UInt32 => Self::Unsigned(widen::<UInt32Type, _>(array)),
             DataType::Float32 => Self::Float(widen::<Float32Type, _>(array)),
-            DataType::Binary => Self::Binary(array.as_binary().clone()),
-            DataType::LargeBinary => Self::LargeBinary(array.as_binary().clone()),
-            DataType::BinaryView => Self::BinaryView(array.as_binary_view().clone()),
-            DataType::Null => Self::Null,
+            other if object::is_supported(other) => Self::Other(ArrayRef::clone(array)),
             unsupported => return Err(unsupported_type(unsupported)),
         })
     }
@@ -85,12 +77,8 @@ impl<'py> Column<'py> {
             Self::Unsigned(values) => dict.set_unsigned(name, cell(values, row)?),
             Self::Boolean(values) => dict.set_boolean(name, values.value(row)),
             Self::Utf8(values) => dict.set_str(name, values.value(row)),
-            Self::LargeUtf8(values) => dict.set_str(name, values.value(row)),
             Self::Utf8View(values) => dict.set_str(name, values.value(row)),
-            Self::Binary(values) => set_bytes(dict, name, values.value(row)),
-            Self::LargeBinary(values) => set_bytes(dict, name, values.value(row)),
-            Self::BinaryView(values) => set_bytes(dict, name, values.value(row)),
-            Self::Null => dict.set_none(name),
+            Self::Other(array) => dict.set_object(name, &object::object(dict.py(), array, row)?),
         }
     }
 }
@@ -111,18 +99,9 @@ impl<'py> Dictionary<'py> {
         if let Some(object) = slot {
             return dict.set_object(name, object);
         }
-        let py = dict.py();
-        let text = match self.values.data_type() {
-            DataType::Utf8 => self.values.as_string::<i32>().value(key),
-            DataType::LargeUtf8 => self.values.as_string::<i64>().value(key),
-            _ => self.values.as_string_view().value(key),
-        };
-        dict.set_object(name, slot.insert(PyString::new(py, text).into_any()))
+        let made = object::object(dict.py(), &self.values, key)?;
+        dict.set_object(name, slot.insert(made))
     }
-}
-
-fn is_text(values: &DataType) -> bool {
-    matches!(values, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
 fn widen<T, W>(array: &ArrayRef) -> ScalarBuffer<W>
@@ -135,18 +114,15 @@ where
 }
 
 fn timestamps<'py>(array: &ArrayRef, unit: TimeUnit) -> Column<'py> {
-    match unit {
-        TimeUnit::Nanosecond => Column::Signed(array.as_primitive::<TimestampNanosecondType>().values().clone()),
-        TimeUnit::Microsecond => {
-            Column::Timestamp(array.as_primitive::<TimestampMicrosecondType>().values().clone(), 1_000)
+    let values = match unit {
+        TimeUnit::Nanosecond => {
+            return Column::Signed(array.as_primitive::<TimestampNanosecondType>().values().clone());
         }
-        TimeUnit::Millisecond => {
-            Column::Timestamp(array.as_primitive::<TimestampMillisecondType>().values().clone(), 1_000_000)
-        }
-        TimeUnit::Second => {
-            Column::Timestamp(array.as_primitive::<TimestampSecondType>().values().clone(), 1_000_000_000)
-        }
-    }
+        TimeUnit::Microsecond => array.as_primitive::<TimestampMicrosecondType>().values().clone(),
+        TimeUnit::Millisecond => array.as_primitive::<TimestampMillisecondType>().values().clone(),
+        TimeUnit::Second => array.as_primitive::<TimestampSecondType>().values().clone(),
+    };
+    Column::Timestamp(values, object::nanoseconds_of(unit))
 }
 
 #[inline]
@@ -157,19 +133,14 @@ fn cell<T: arrow::datatypes::ArrowNativeType>(values: &ScalarBuffer<T>, row: usi
 fn set_timestamp<'py>(dict: &DictRow<'py>, name: &Bound<'py, PyString>, units: i64, unit_ns: i64) -> PyResult<()> {
     match units.checked_mul(unit_ns) {
         Some(nanoseconds) => dict.set_signed(name, nanoseconds),
-        // A Python integer holds what 64 bits do not.
-        None => dict.set_object(name, (i128::from(units) * i128::from(unit_ns)).into_pyobject(dict.py())?.as_any()),
+        None => dict.set_object(name, &object::nanoseconds(dict.py(), units, unit_ns)?),
     }
 }
 
-fn set_bytes<'py>(dict: &DictRow<'py>, name: &Bound<'py, PyString>, bytes: &[u8]) -> PyResult<()> {
-    dict.set_object(name, PyBytes::new(dict.py(), bytes).as_any())
-}
-
-fn unsupported_type(data_type: &DataType) -> PyErr {
+pub(super) fn unsupported_type(data_type: &DataType) -> PyErr {
     PyValueError::new_err(format!("Unsupported data type: {data_type:?}"))
 }
 
-fn outside() -> PyErr {
+pub(super) fn outside() -> PyErr {
     PyValueError::new_err("malformed Arrow data: a cell lies outside its column")
 }

@@ -3,6 +3,7 @@
 mod column;
 mod decode;
 mod ffi;
+mod object;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
 use self::column::Column;
+pub(crate) use self::decode::Decoded;
 use self::ffi::{DictRow, NewList};
 use crate::limits::ROWS_PER_SIGNAL_CHECK;
 
@@ -23,10 +25,19 @@ pub(crate) enum Nulls {
     None,
 }
 
+/// The record batches of all streams, in order; their buffers are the bytes of the streams.
+pub(crate) fn decode(py: Python<'_>, streams: &[Bytes]) -> PyResult<Decoded> {
+    py.detach(|| decode::decode_all(streams)).map_err(malformed)
+}
+
+/// The error of data that cannot be read.
+pub(crate) fn malformed(error: impl std::fmt::Display) -> PyErr {
+    PyValueError::new_err(format!("malformed Arrow data: {error}"))
+}
+
 /// The rows of all streams, in order.
 pub(crate) fn build_rows<'py>(py: Python<'py>, streams: &[Bytes], nulls: Nulls) -> PyResult<Bound<'py, PyList>> {
-    let decoded = py.detach(|| decode::decode_all(streams));
-    let batches = decoded.map_err(|error| PyValueError::new_err(format!("malformed Arrow data: {error}")))?;
+    let Decoded { batches, .. } = decode(py, streams)?;
     let mut rows = NewList::with_length(py, batches.iter().map(RecordBatch::num_rows).sum())?;
     for batch in &batches {
         append_batch(py, batch, nulls, &mut rows)?;

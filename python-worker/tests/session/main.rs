@@ -21,6 +21,7 @@ mod calls;
 mod cancelling;
 mod capturing;
 mod ending;
+mod line_builder;
 mod loading;
 mod responses;
 mod rows;

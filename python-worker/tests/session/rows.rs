@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, DictionaryArray, Float32Array, Float64Array, Int8Array,
-    Int64Array, NullArray,
+    Array as _, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal256Array, DictionaryArray,
+    DurationMillisecondArray, FixedSizeBinaryArray, FixedSizeListArray, Float32Array, Float64Array, Int8Array,
+    Int64Array, Int64Builder, LargeListArray, LargeStringArray, MapBuilder, NullArray, StringArray, StringBuilder,
+    StringViewArray, StructArray, Time32SecondArray, Time64NanosecondArray, TimestampNanosecondArray,
+    TimestampSecondArray, UInt16Array, UInt64Array, UnionArray,
 };
-use arrow::array::{
-    LargeStringArray, StringArray, StringViewArray, TimestampNanosecondArray, TimestampSecondArray, UInt16Array,
-    UInt64Array,
-};
-use arrow::datatypes::{Field, Int32Type, Schema};
+use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, UInt16Type, UnionFields, i256};
 use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::RecordBatch;
 use bulkhead_proto::types::v1::{FailureKind, TableBatch};
@@ -80,6 +79,30 @@ fn two_rows() -> Bytes {
         ("b", Column::Other(Arc::new(BooleanArray::from(vec![Some(true), None])))),
         ("time", Column::Other(Arc::new(TimestampNanosecondArray::from(vec![1_700_000_000_000_000_000, -5])))),
     ])
+}
+
+/// Columns of one row whose types only SQL makes.
+fn types_of_sql() -> Vec<(&'static str, Column)> {
+    let mut map = MapBuilder::new(None, StringBuilder::new(), Int64Builder::new());
+    map.keys().append_value("k");
+    map.values().append_value(1);
+    map.append(true).unwrap();
+    let one: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    let keyed = DictionaryArray::<UInt16Type>::try_new(vec![1].into(), Arc::new(Int64Array::from(vec![9, 7]))).unwrap();
+    let columns: [(&str, ArrayRef); 11] = [
+        ("fsb", Arc::new(FixedSizeBinaryArray::try_from_iter([b"ab"].into_iter()).unwrap())),
+        ("t32", Arc::new(Time32SecondArray::from(vec![3601]))),
+        ("t64", Arc::new(Time64NanosecondArray::from(vec![1999]))),
+        ("dur", Arc::new(DurationMillisecondArray::from(vec![2]))),
+        ("date", Arc::new(Date32Array::from(vec![-1]))),
+        ("d256", Arc::new(Decimal256Array::from(vec![i256::from(-150)]).with_precision_and_scale(5, 2).unwrap())),
+        ("keys", Arc::new(keyed)),
+        ("list", Arc::new(LargeListArray::from_iter_primitive::<Int64Type, _, _>([Some([Some(1), None])]))),
+        ("fixed", Arc::new(FixedSizeListArray::from_iter_primitive::<Int64Type, _, _>([Some([Some(1), Some(2)])], 2))),
+        ("struct", Arc::new(StructArray::from(vec![(Arc::new(Field::new("a", DataType::Int64, true)), one)]))),
+        ("map", Arc::new(map.finish())),
+    ];
+    columns.into_iter().map(|(name, array)| (name, Column::Other(array))).collect()
 }
 
 /// Expressions of a batch with the rows `{"n": 1}` and `{"n": 2}`, each on a batch that nobody has looked at.
@@ -206,9 +229,15 @@ on_every_python! {
         assert_eq!(world.end_of(id).await.body(), format!("[{first}, {second}]"));
 
         let id = world.invoke(request_event(), false).await;
-        let dates = stream(&[("d", Column::Other(Arc::new(Date32Array::from(vec![1]))))]);
-        world.peer.queries.recv().await.unwrap().answer.send(Ok(vec![dates])).unwrap();
-        assert_eq!(world.end_of(id).await.failure().message, "ValueError: Unsupported data type: Date32");
+        world.peer.queries.recv().await.unwrap().answer.send(Ok(vec![stream(&types_of_sql())])).unwrap();
+        assert_eq!(world.end_of(id).await.body(), "[{'fsb': b'ab', 't32': datetime.time(1, 0, 1), 't64': datetime.time(0, 0, 0, 1), 'dur': 2000000, 'date': datetime.date(1969, 12, 31), 'd256': Decimal('-1.50'), 'keys': 7, 'list': [1, None], 'fixed': [1, 2], 'struct': {'a': 1}, 'map': {'k': 1}}]");
+
+        let id = world.invoke(request_event(), false).await;
+        let union = UnionFields::from_fields(vec![Field::new("a", DataType::Int64, true)]);
+        let values: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+        let union = UnionArray::try_new(union, vec![0].into(), None, vec![values]).unwrap();
+        world.peer.queries.recv().await.unwrap().answer.send(Ok(vec![stream(&[("u", Column::Other(Arc::new(union)))])])).unwrap();
+        assert!(world.end_of(id).await.failure().message.starts_with("ValueError: Unsupported data type: Union("));
     }
 
     async fn a_large_event_crosses_in_parts(python) {

@@ -9,6 +9,7 @@ mod runner;
 mod running;
 mod schedule;
 mod status;
+mod table_parameters;
 mod wal;
 
 pub use engine::{Engine, EngineParts, EngineSettings, PluginCheck};

@@ -12,6 +12,7 @@ use futures_util::{StreamExt, stream};
 use tonic::Status;
 use uuid::Uuid;
 
+use super::table_parameters::name_tables;
 use crate::clock::SharedClock;
 use crate::host::{Host, HostError, Parameter, Query, Rows, Write};
 use crate::limits;
@@ -47,14 +48,16 @@ impl Questions for HostQuestions {
     ) -> BoxFuture<'static, Result<ResponseStream<wire::QueryResponse>, Status>> {
         let host = Arc::clone(&self.host);
         let database = self.database(request.database);
+        let parameters = request.parameters.into_iter().map(|(name, value)| (name, parameter(value))).collect();
+        // Errors name the text as the plugin has it.
+        let sql = request.sql.clone();
         let query = Query {
             trigger: Some(Arc::clone(&self.trigger)),
             database: database.clone(),
-            sql: request.sql,
-            parameters: request.parameters.into_iter().map(|(name, value)| (name, Parameter::Text(value))).collect(),
+            sql: name_tables(request.sql, &parameters),
+            parameters,
         };
         Box::pin(async move {
-            let sql = query.sql.clone();
             let describe =
                 move |error: HostError| status(&format!("error: {error} executing query on {database}: {sql}"), &error);
             let rows = host.query(query).await.map_err(&describe)?;
@@ -115,6 +118,19 @@ pub(super) fn check_target(database: &str) -> Result<(), HostError> {
         return Err(HostError::InvalidWrite(format!("writing to the {INTERNAL_DATABASE} database is not allowed")));
     }
     Ok(())
+}
+
+fn parameter(value: wire::ParameterValue) -> Parameter {
+    use wire::parameter_value::Kind;
+    match value.kind {
+        None => Parameter::Null,
+        Some(Kind::Boolean(value)) => Parameter::Boolean(value),
+        Some(Kind::Integer(value)) => Parameter::Integer(value),
+        Some(Kind::Unsigned(value)) => Parameter::Unsigned(value),
+        Some(Kind::Float(value)) => Parameter::Float(value),
+        Some(Kind::Text(value)) => Parameter::Text(value),
+        Some(Kind::TimestampNs(value)) => Parameter::Timestamp(value),
+    }
 }
 
 fn status(text: &str, error: &HostError) -> Status {

@@ -85,7 +85,9 @@ impl Host for Embedded {
     fn write(&self, write: Write) -> BoxFuture<'_, Result<(), HostError>> {
         Box::pin(async move {
             let default_time = Some(nanos(write.default_time));
-            self.host.write_all(write.batches, default_time, write.no_sync).await.map_err(write_error)
+            let refused_name = write.batches.iter().find_map(|(database, _)| refused_name(database));
+            let written = self.host.write_all(write.batches, default_time, write.no_sync).await;
+            written.map_err(|error| write_error(error, refused_name))
         })
     }
 
@@ -229,8 +231,10 @@ fn parameter(value: Parameter) -> ParameterValue {
         Parameter::Null => ParameterValue::Null,
         Parameter::Boolean(value) => ParameterValue::Bool(value),
         Parameter::Integer(value) => ParameterValue::I64(value),
+        Parameter::Unsigned(value) => ParameterValue::U64(value),
         Parameter::Float(value) => ParameterValue::F64(value),
         Parameter::Text(value) => ParameterValue::String(value),
+        Parameter::Timestamp(nanoseconds) => ParameterValue::Timestamp(nanoseconds),
     }
 }
 
@@ -244,10 +248,19 @@ fn query_error(error: embedded::QueryError) -> HostError {
     }
 }
 
+/// Where a plugin's name of a database breaks the rules, worded as InfluxDB 3 tells plugins; clients read other words.
+fn refused_name(database: &str) -> Option<String> {
+    let (at, _) = database.chars().enumerate().find(|(_, c)| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '-'))?;
+    Some(format!("database name '{database}' contains invalid character, character number {at} is not allowed"))
+}
+
 /// What a plugin reads, worded as by InfluxDB 3.
-fn write_error(error: embedded::WriteError) -> HostError {
+fn write_error(error: embedded::WriteError, refused_name: Option<String>) -> HostError {
     match error {
-        embedded::WriteError::Name(name) => HostError::InvalidWrite(format!("invalid database name: {name}")),
+        embedded::WriteError::Name(name) => {
+            let reason = refused_name.unwrap_or_else(|| name.to_string());
+            HostError::InvalidWrite(format!("invalid database name: {reason}"))
+        }
         embedded::WriteError::Storage(_) | embedded::WriteError::Closed => HostError::Unavailable(error.to_string()),
         embedded::WriteError::Limit(limit) => HostError::Limit(limit.to_string()),
         error => HostError::InvalidWrite(format!("Cannot write: {error}")),

@@ -10,6 +10,7 @@ use bulkhead_proto::host::v1 as wire;
 use bulkhead_proto::host::v1::host_service_client::HostServiceClient;
 use bulkhead_proto::transport;
 use bulkhead_proto::types::v1::WriteBatch;
+use chrono::{DateTime, SecondsFormat};
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 use hyper_util::rt::TokioIo;
@@ -216,8 +217,12 @@ fn text(value: Parameter) -> Option<String> {
         Parameter::Null => None,
         Parameter::Boolean(value) => Some(value.to_string()),
         Parameter::Integer(value) => Some(value.to_string()),
+        Parameter::Unsigned(value) => Some(value.to_string()),
         Parameter::Float(value) => Some(value.to_string()),
         Parameter::Text(value) => Some(value),
+        Parameter::Timestamp(nanoseconds) => {
+            Some(DateTime::from_timestamp_nanos(nanoseconds).to_rfc3339_opts(SecondsFormat::Nanos, true))
+        }
     }
 }
 

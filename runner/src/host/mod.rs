@@ -61,10 +61,14 @@ pub enum Parameter {
     Boolean(bool),
     /// A signed integer.
     Integer(i64),
+    /// An integer beyond the signed ones.
+    Unsigned(u64),
     /// A float.
     Float(f64),
     /// Text.
     Text(String),
+    /// A point in time, nanoseconds since the epoch.
+    Timestamp(i64),
 }
 
 /// The answer to a [`Query`].

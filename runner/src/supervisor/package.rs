@@ -109,7 +109,13 @@ fn find_extension() -> Result<PathBuf, PackageError> {
         directory.join(EXTENSION_FILE),
         directory.join("deps").join(EXTENSION_FILE),
     ];
-    candidates.iter().find(|path| path.is_file()).cloned().ok_or_else(|| PackageError::NoExtension {
+    // An installation has one. Cargo puts it into either of the other two, depending on what it is told to build, and
+    // leaves the older one where it is.
+    let changed_at = |path: &&PathBuf| path.metadata().and_then(|file| file.modified()).ok();
+    let [installed, built @ ..] = &candidates;
+    let newest = || built.iter().filter(|path| path.is_file()).max_by_key(changed_at);
+    let found = Some(installed).filter(|path| path.is_file()).or_else(newest);
+    found.cloned().ok_or_else(|| PackageError::NoExtension {
         tried: candidates.iter().map(|path| path.display().to_string()).collect(),
     })
 }

@@ -184,6 +184,13 @@ impl World {
         self.call(request_event()).await
     }
 
+    /// Calls with these query parameters.
+    pub(crate) async fn request_with(&mut self, parameters: &[(&str, &str)]) -> Ended {
+        let pair = |(key, value): &(&str, &str)| KeyValue { key: (*key).into(), value: (*value).into() };
+        let query_parameters = parameters.iter().map(pair).collect();
+        self.call(event::Kind::HttpRequest(HttpRequest { query_parameters, ..HttpRequest::default() })).await
+    }
+
     pub(crate) async fn cancel(&mut self, id: u64, kind: bulkhead_proto::types::v1::FailureKind) {
         self.order(Order::Cancel(Cancel {
             invocation_id: id,

@@ -157,7 +157,12 @@ impl QueryEngine {
         let catalog: Arc<dyn CatalogProvider> = Arc::new(HostCatalog::new(database, tables.0, tables.1, tables.2));
         let catalogs = MemoryCatalogProviderList::new();
         catalogs.register_catalog(CATALOG.to_owned(), catalog);
-        SessionStateBuilder::new_from_existing(self.base.clone()).with_catalog_list(Arc::new(catalogs)).build()
+        let mut state =
+            SessionStateBuilder::new_from_existing(self.base.clone()).with_catalog_list(Arc::new(catalogs)).build();
+        // `now()` is the time at which the query began.
+        let options = Arc::clone(state.config_options());
+        state.execution_props_mut().mark_start_execution(options);
+        state
     }
 }
 

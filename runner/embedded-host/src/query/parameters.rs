@@ -20,6 +20,8 @@ pub enum ParameterValue {
     F64(f64),
     /// A text.
     String(String),
+    /// A point in time, nanoseconds since the epoch.
+    Timestamp(i64),
 }
 
 impl From<ParameterValue> for ScalarValue {
@@ -31,6 +33,7 @@ impl From<ParameterValue> for ScalarValue {
             ParameterValue::U64(value) => Self::UInt64(Some(value)),
             ParameterValue::F64(value) => Self::Float64(Some(value)),
             ParameterValue::String(value) => Self::Utf8(Some(value)),
+            ParameterValue::Timestamp(nanoseconds) => Self::TimestampNanosecond(Some(nanoseconds), None),
         }
     }
 }

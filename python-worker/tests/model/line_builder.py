@@ -1,4 +1,4 @@
-"""`LineBuilder`: line protocol, one part after the other."""
+"""`LineBuilder` in plain Python: the model that the native one is compared with."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class InvalidLineError(InfluxDBError):
     """The line is not complete."""
 
 
-ERRORS: Final = (InfluxDBError, InvalidMeasurementError, InvalidKeyError, InvalidLineError)
-"""InfluxDB 3 has these classes in the module `__main__`."""
-
 _FORBIDDEN_IN_KEYS: Final = ((" ", "spaces"), (",", "commas"), ("=", "equals signs"))
 
-_ESCAPED: Final = str.maketrans({"\\": "\\\\", ",": "\\,", "=": "\\=", " ": "\\ "})
+_LINE_ENDS: Final = {"\n": "\\n", "\r": "\\r"}
+"""Where InfluxDB 3 would cut the line in two."""
 
-_ESCAPED_MEASUREMENT: Final = str.maketrans({",": "\\,", " ": "\\ "})
+_ESCAPED: Final = str.maketrans({"\\": "\\\\", ",": "\\,", "=": "\\=", " ": "\\ ", **_LINE_ENDS})
 
-_ESCAPED_STRING: Final = str.maketrans({"\\": "\\\\", '"': '\\"'})
+_ESCAPED_TAG_KEY: Final = str.maketrans(_LINE_ENDS)
+
+_ESCAPED_MEASUREMENT: Final = str.maketrans({",": "\\,", " ": "\\ ", **_LINE_ENDS})
 
 
 def _check_key(kind: str, key: str) -> None:
@@ -85,7 +85,8 @@ class LineBuilder:
     def string_field(self, key: str, value: str) -> LineBuilder:
         """Add a string field."""
         _check_key("field", key)
-        self.fields[key] = f'"{value.translate(_ESCAPED_STRING)}"'
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        self.fields[key] = f'"{escaped}"'
         return self
 
     def bool_field(self, key: str, value: bool) -> LineBuilder:
@@ -103,7 +104,7 @@ class LineBuilder:
         """Return the line."""
         line = self.measurement.translate(_ESCAPED_MEASUREMENT)
         for key, value in self.tags.items():
-            line += f",{key}={value.translate(_ESCAPED)}"
+            line += f",{key.translate(_ESCAPED_TAG_KEY)}={value.translate(_ESCAPED)}"
         if not self.fields:
             raise InvalidLineError(f"At least one field is required: {line}")
         fields = ",".join(f"{key.translate(_ESCAPED)}={value}" for key, value in self.fields.items())
