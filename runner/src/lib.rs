@@ -11,6 +11,7 @@ pub mod config;
 pub mod dispatch;
 pub mod environment;
 pub mod host;
+pub mod journal;
 pub mod limits;
 pub mod logs;
 pub mod plugin_files;

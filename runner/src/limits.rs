@@ -105,6 +105,24 @@ pub const QUERY_PART_ROWS: usize = 64 * 1024;
 /// Bytes of a query result that a plugin may receive. Its rows become Python objects of many times the size.
 pub const QUERY_RESULT_BYTES_MAX: usize = 1 << 30;
 
+/// Bytes of new records in memory after which they go to the journal's file: little to write at once, and little to read again
+/// after a crash.
+pub const LEDGER_RECENT_BYTES: usize = 8 << 20;
+
+/// Time for which the positions of triggers whose calls had no effects are gathered before they are recorded together. A crash
+/// repeats no more than these calls.
+pub const POSITIONS_GATHERED: Duration = Duration::from_millis(100);
+
+/// Events that an asynchronous trigger may be done with beyond one that is not. Each is remembered by number.
+pub const EVENTS_AHEAD_MAX: usize = 4_096;
+
+/// Pause before a host or a journal that failed is asked again for what nobody waits for.
+pub const HOST_RETRY: Duration = Duration::from_secs(1);
+
+/// Commits that a trigger may skip, because none of its tables was written, before its position is recorded. Positions hold the
+/// log, so it cannot be too many; each costs an entry, so not too few.
+pub const COMMITS_SKIPPED_MAX: u64 = 1_000;
+
 /// Triggers that one runner registers.
 pub const TRIGGERS_MAX: usize = 10_000;
 

@@ -25,6 +25,7 @@ use crate::dispatch::{Engine, EngineParts, EngineSettings};
 use crate::environment::EnvironmentStore;
 use crate::host::grpc::{GrpcHost, MemoryFeeds};
 use crate::host::{DataApi, Host};
+use crate::journal::Ledger;
 use crate::limits;
 use crate::logs::LogStore;
 use crate::plugin_files::PluginFiles;
@@ -100,7 +101,9 @@ impl Server {
 
         let objects = node.directory.join("objects");
         let store = local_store(&objects)?;
-        let hosts = open_host(&config, &node, (&store, &objects), &clock, &tables).await?;
+        let ledger =
+            Ledger::open(&node.directory.join("journal.redb")).map_err(|error| StartError::new(error.to_string()))?;
+        let hosts = open_host(&config, &node, (&store, &objects), &clock, (&tables, Arc::new(ledger))).await?;
         let catalog = Catalog::open(store, object_store::path::Path::from("catalog"))
             .await
             .map_err(|error| StartError::new(error.to_string()))?;
@@ -119,7 +122,8 @@ impl Server {
                 shutdown_timeout: config.shutdown_timeout,
             },
         })
-        .await;
+        .await
+        .map_err(|error| StartError::new(error.to_string()))?;
         tables.attach(&engine);
 
         let (stop, closed) = (CancellationToken::new(), CancellationToken::new());
@@ -240,12 +244,12 @@ async fn open_host(
     node: &Node,
     (store, directory): (&Arc<dyn ObjectStore>, &Path),
     clock: &SharedClock,
-    tables: &Arc<SystemTables>,
+    (tables, ledger): (&Arc<SystemTables>, Arc<Ledger>),
 ) -> Result<Hosts, StartError> {
     match &config.host {
         HostKind::Grpc(address) => {
-            let host =
-                GrpcHost::new(address.clone()).map_err(|error| StartError::new(format!("host {address}: {error}")))?;
+            let host = GrpcHost::new(address.clone(), ledger)
+                .map_err(|error| StartError::new(format!("host {address}: {error}")))?;
             let feeds = host.feeds();
             Ok(Hosts { host: Arc::new(host), data: None, feeds: Some(feeds) })
         }
@@ -257,10 +261,15 @@ async fn open_host(
                 snapshot_bytes: config.snapshot_bytes,
             };
             let store = (Arc::clone(store), Some(directory));
-            let host =
-                embedded::open(&node.directory.join("wal"), store, &settings, Arc::clone(clock), Arc::clone(tables))
-                    .await
-                    .map_err(|error| StartError::new(format!("embedded host: {error}")))?;
+            let host = embedded::open(
+                &node.directory.join("wal"),
+                store,
+                &settings,
+                Arc::clone(clock),
+                (Arc::clone(tables), ledger),
+            )
+            .await
+            .map_err(|error| StartError::new(format!("embedded host: {error}")))?;
             Ok(Hosts { host: Arc::clone(&host) as _, data: Some(host), feeds: None })
         }
         #[cfg(not(feature = "embedded-host"))]

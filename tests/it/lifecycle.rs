@@ -2,6 +2,7 @@
 
 mod damage;
 mod kills;
+mod promises;
 mod restarts;
 mod shutdown;
 
@@ -20,10 +21,15 @@ struct Writer {
 
 impl Writer {
     fn start(client: Client) -> Self {
-        let (acknowledged, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        Self::start_at(client, 1)
+    }
+
+    /// The same, with another first number.
+    fn start_at(client: Client, first: u64) -> Self {
+        let (acknowledged, stop) = (Arc::new(AtomicU64::new(first - 1)), Arc::new(AtomicBool::new(false)));
         let (counter, stopped) = (Arc::clone(&acknowledged), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
-            for number in 1.. {
+            for number in first.. {
                 if stopped.load(Ordering::SeqCst) {
                     return;
                 }

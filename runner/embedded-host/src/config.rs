@@ -9,6 +9,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use object_store::ObjectStore;
 
+use crate::records::{NoRecords, RecordStore};
+
 /// The clock: nanoseconds since the epoch.
 pub type Now = Arc<dyn Fn() -> i64 + Send + Sync>;
 
@@ -53,6 +55,11 @@ pub struct Config {
     pub snapshot_bytes: usize,
     /// Bytes of recent commits that are kept in memory for readers of the feed.
     pub recent_bytes_max: usize,
+    /// The sequence up to which nobody will read, until [`crate::EmbeddedHost::release_up_to`] says it anew. `u64::MAX` for a host
+    /// without readers; 0 keeps everything until they have come.
+    pub released: u64,
+    /// What keeps the records of commits.
+    pub records: Arc<dyn RecordStore>,
     /// The clock.
     pub now: Now,
     /// The tables of schema `system`.
@@ -60,8 +67,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults: commits gather for 10 ms, snapshots come after 64 MiB, 64 MiB of commits stay in memory, and there are no
-    /// system tables.
+    /// The defaults: commits gather for 10 ms, snapshots come after 64 MiB, 64 MiB of commits stay in memory, there are no
+    /// readers, records or system tables.
     #[must_use]
     pub fn new(wal_dir: PathBuf, store: Arc<dyn ObjectStore>, prefix: object_store::path::Path, now: Now) -> Self {
         Self {
@@ -72,6 +79,8 @@ impl Config {
             wal_flush_interval: Duration::from_millis(10),
             snapshot_bytes: 64 * 1024 * 1024,
             recent_bytes_max: 64 * 1024 * 1024,
+            released: u64::MAX,
+            records: Arc::new(NoRecords),
             now,
             system_tables: Arc::new(NoSystemTables),
         }

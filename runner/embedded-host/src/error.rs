@@ -184,6 +184,9 @@ pub enum OpenError {
     /// The threads for queries, commits or snapshots did not start.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
+    /// The store of the records cannot be written.
+    #[error("cannot store records: {0}")]
+    Records(String),
     /// The query engine refused its settings.
     #[error("cannot set up the query engine: {0}")]
     Engine(String),

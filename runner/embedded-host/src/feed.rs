@@ -46,8 +46,8 @@ impl EmbeddedHost {
     }
 
     /// Says that nobody will read the commits up to `sequence`. Segments of the log with later ones are kept even when a snapshot
-    /// covers them. Before the first call nothing is kept for readers. The floor is not stored: a reader says it again after each
-    /// start, before the first snapshot.
+    /// covers them. Before the first call [`crate::Config::released`] counts. The floor is not stored: it is said again after each
+    /// start.
     pub fn release_up_to(&self, sequence: u64) {
         self.inner.shared.released.store(sequence, Ordering::Relaxed);
         self.inner.shared.upkeep.notify_one();

@@ -18,8 +18,8 @@ use crate::name::INTERNAL_DATABASE;
 use crate::opening::{lock_directory, replay, share};
 use crate::query::{ParameterValue, QueryEngine, QueryResult};
 use crate::shared::Shared;
-use crate::snapshot::{clean_orphans, load_newest, run_upkeep, save};
-use crate::wal::{DiskFiles, WalFiles, Writer, recover};
+use crate::snapshot::{clean_orphans, load_newest, run_upkeep, save, sync_records};
+use crate::wal::{Action, DiskFiles, WalFiles, Writer, recover};
 
 /// What opening found in the write-ahead log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -90,9 +90,22 @@ impl EmbeddedHost {
         let covered = manifest.state.applied;
         let directory = config.wal_dir.clone();
         let mut state = manifest.state;
+        let records = Arc::clone(&config.records);
         let replayed = tokio::task::spawn_blocking(move || {
             let mut rows = 0;
-            let log = recover(&directory, covered, |action| replay(&mut state, action, &mut rows))?;
+            let recorded = records.durable();
+            let log = recover(&directory, covered, recorded, |sequence, action| match action {
+                Action::Record(record) if recorded.is_none_or(|recorded| sequence > recorded) => {
+                    records.apply(sequence, vec![record]);
+                    Ok(())
+                }
+                action => replay(&mut state, action, &mut rows),
+            })?;
+            records.apply(log.last_sequence, Vec::new());
+            if recorded.is_some_and(|recorded| recorded > log.last_sequence) {
+                // The log was taken away. What it numbers from here on must not pass for what the store has already.
+                records.sync().map_err(OpenError::Records)?;
+            }
             state.applied = log.last_sequence;
             Ok::<_, OpenError>((log, state, rows))
         });
@@ -183,6 +196,7 @@ impl EmbeddedHost {
         }
         let mut upkeep = std::mem::take(&mut *self.inner.upkeep.lock());
         upkeep.shutdown().await;
+        sync_records(&self.inner.shared).await;
         self.inner.engine.stop();
         drop(self.inner.lock.lock().take());
     }

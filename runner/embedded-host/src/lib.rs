@@ -4,7 +4,8 @@
 //! what arrives at the same time. Tables are Arrow in memory; snapshots move them to Parquet files behind an
 //! [`object_store::ObjectStore`]. Queries are SQL by DataFusion with InfluxDB 3's types and rules
 //! ([`EmbeddedHost::query`]). Every commit can be read in order ([`EmbeddedHost::read_commit`]), which is what drives triggers; the
-//! log keeps what a reader has not released.
+//! log keeps what a reader has not released. A commit can carry records ([`EmbeddedHost::commit_all`]), such as how far a reader
+//! has come.
 //!
 //! A commit's way: `line` parses a write against the schema, `wal::Queue` admits it, `wal::Writer` (one thread) writes the entry,
 //! applies it to `table::State` and publishes it. `snapshot` works beside that way, `query` reads `table::State`.
@@ -23,6 +24,7 @@ mod name;
 mod opening;
 mod precision;
 mod query;
+mod records;
 mod schema;
 mod series;
 mod shared;
@@ -40,4 +42,5 @@ pub use host::{EmbeddedHost, QueryRequest, RecoveryReport};
 pub use name::{INTERNAL_DATABASE, check_database_name};
 pub use precision::{Precision, UnknownPrecision};
 pub use query::{BatchStream, ParameterValue, QueryResult};
-pub use write::{WriteReport, WriteRequest};
+pub use records::{NoRecords, Record, RecordStore};
+pub use write::{Refused, WriteReport, WriteRequest};

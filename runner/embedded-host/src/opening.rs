@@ -30,7 +30,8 @@ pub(crate) fn share(config: &Config, state: State, log: RecoveredLog, covered: u
         segments: Mutex::new(log.segments),
         recent: Mutex::new(RecentCommits::new(config.recent_bytes_max)),
         head: watch::Sender::new(log.last_sequence),
-        released: AtomicU64::new(u64::MAX),
+        released: AtomicU64::new(config.released),
+        records: Arc::clone(&config.records),
         covered: AtomicU64::new(covered),
         unsaved_bytes: AtomicUsize::new(log.entry_bytes),
         rotate: AtomicBool::new(false),
@@ -55,6 +56,8 @@ pub(crate) fn replay(state: &mut State, action: Action, rows: &mut u64) -> Resul
                 state.push(&database, &table.table, batch, &[spans]);
             }
         }
+        // Its store takes it.
+        Action::Record(_) => {}
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::commit::RecentCommits;
 use crate::config::Now;
+use crate::records::RecordStore;
 use crate::table::State;
 use crate::wal::{Queue, Segments};
 
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) head: watch::Sender<u64>,
     /// The last sequence that nobody needs to read any more.
     pub(crate) released: AtomicU64,
+    /// What the records of commits are kept in.
+    pub(crate) records: Arc<dyn RecordStore>,
     /// The last sequence that a snapshot holds.
     pub(crate) covered: AtomicU64,
     /// WAL bytes since the last snapshot was begun.

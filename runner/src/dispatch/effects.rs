@@ -1,4 +1,4 @@
-//! What an invocation leaves behind when it returns normally: its writes.
+//! What an invocation leaves behind when it returns normally: its writes, and how far its trigger has come.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,95 +10,112 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::questions::check_target;
-use crate::host::{Host, HostError, Write};
+use crate::host::{Host, HostError, RefusedLines, Write};
+use crate::journal::Record;
 use crate::logs::{Level, LogWriter};
 use crate::trigger::{Backoff, TriggerId};
 
-/// Attempts to hand writes to a host that says it cannot take them now.
+/// Attempts to hand writes to a host that says it cannot take them now, when somebody waits for them.
 const COMMIT_ATTEMPTS_MAX: u32 = 8;
 
-/// Writes to commit.
+/// What to commit.
 pub(super) struct Effects {
     pub(super) trigger: Arc<TriggerId>,
     pub(super) invocation: Uuid,
     pub(super) default_time: DateTime<Utc>,
     pub(super) writes: Vec<(String, Bytes)>,
+    /// What becomes durable along with the writes.
+    pub(super) records: Vec<Record>,
 }
 
-/// Hands the writes to the host: all databases in one step, or, when the lines for one of them are bad, the others.
-/// As in InfluxDB 3, bad lines are logged and do not fail the invocation.
+/// How long a commit is tried again that the host cannot take now.
+pub(super) enum Patience<'a> {
+    /// Some attempts: somebody waits for the answer.
+    Bounded,
+    /// Until the trigger stops: the event waits, and nothing is lost.
+    UntilStopped {
+        stop: &'a CancellationToken,
+        /// Told why it waits.
+        waiting: &'a (dyn Fn(&HostError) + Send + Sync),
+    },
+}
+
+/// Commits the writes of a call with its records in one step. As in InfluxDB 3, bad lines are logged and do not fail the
+/// invocation; those for the other databases are committed.
 ///
 /// # Errors
-/// When the host could not take them now, also after several attempts.
+/// When the host could not take them now, as long as patience lasts.
 pub(super) async fn commit(
     host: &Arc<dyn Host>,
     effects: Effects,
     log: &LogWriter,
+    patience: Patience<'_>,
     cancel: &CancellationToken,
 ) -> Result<(), HostError> {
-    let Effects { trigger, invocation, default_time, writes } = effects;
+    let Effects { trigger, invocation, default_time, writes, records } = effects;
+    let refused = |database: &str, reason: &dyn std::fmt::Display| {
+        log.runner(Level::Error, Some(invocation), format!("error writing back lines to {database}: {reason}"));
+    };
     let mut batches = by_database(&trigger, writes);
-    batches.retain(|(database, _)| match check_target(database) {
-        Ok(()) => true,
-        Err(error) => {
-            log.runner(Level::Error, Some(invocation), format!("error writing back lines to {database}: {error}"));
-            false
-        }
-    });
-    if batches.is_empty() {
+    batches.retain(|(database, _)| check_target(database).inspect_err(|error| refused(database, error)).is_ok());
+    if batches.is_empty() && records.is_empty() {
         return Ok(());
     }
-    let write = |key: String, batches: Vec<(String, Bytes)>| Write {
-        trigger: Arc::clone(&trigger),
-        idempotency_key: key,
-        batches,
-        default_time,
-        no_sync: false,
-    };
-    let whole = persist(host, write(invocation.to_string(), batches.clone()), cancel).await;
-    match whole {
-        Ok(()) => return Ok(()),
+    let idempotency_key = invocation.to_string();
+    let write =
+        (!batches.is_empty()).then(|| Write { trigger, idempotency_key, batches, default_time, no_sync: false });
+    match persist(host, write, records, patience, cancel).await {
+        Ok(left_out) => left_out.iter().for_each(|lines| refused(&lines.database, &lines.reason)),
         Err(error) if error.is_retryable() => return Err(error),
-        Err(error) if batches.len() == 1 => {
-            let database = batches.first().map(|(database, _)| database.as_str()).unwrap_or_default();
-            log.runner(Level::Error, Some(invocation), format!("error writing back lines to {database}: {error}"));
-            return Ok(());
-        }
-        Err(_) => {}
-    }
-    for (database, lines) in batches {
-        let one = write(format!("{invocation}/{database}"), vec![(database.clone(), lines)]);
-        match persist(host, one, cancel).await {
-            Ok(()) => {}
-            Err(error) if error.is_retryable() => return Err(error),
-            Err(error) => {
-                log.runner(Level::Error, Some(invocation), format!("error writing back lines to {database}: {error}"))
-            }
-        }
+        Err(error) => log.runner(Level::Error, Some(invocation), format!("error writing back lines: {error}")),
     }
     Ok(())
 }
 
-async fn persist(host: &Arc<dyn Host>, write: Write, cancel: &CancellationToken) -> Result<(), HostError> {
+async fn persist(
+    host: &Arc<dyn Host>,
+    write: Option<Write>,
+    records: Vec<Record>,
+    patience: Patience<'_>,
+    cancel: &CancellationToken,
+) -> Result<Vec<RefusedLines>, HostError> {
     let mut attempt = 1;
     loop {
-        let written = tokio::select! {
-            written = host.write(write.clone()) => written,
+        let committed = tokio::select! {
+            biased;
             () = cancel.cancelled() => Err(HostError::Unavailable("cancelled before the host had answered".to_owned())),
+            committed = host.commit(write.clone(), records.clone()) => committed,
         };
-        let error = match written {
-            Ok(()) => return Ok(()),
+        let error = match committed {
+            Ok(refused) => return Ok(refused),
+            Err(error) if !error.is_retryable() || cancel.is_cancelled() => return Err(error),
             Err(error) => error,
         };
-        if !error.is_retryable() || attempt >= COMMIT_ATTEMPTS_MAX {
+        let trigger = write.as_ref().map(|write| write.trigger.to_string()).unwrap_or_default();
+        tracing::warn!(trigger, attempt, "what a call left behind could not be handed to the host: {error}");
+        let is_over = match &patience {
+            Patience::Bounded => attempt >= COMMIT_ATTEMPTS_MAX,
+            Patience::UntilStopped { stop, waiting } => {
+                waiting(&error);
+                stop.is_cancelled()
+            }
+        };
+        if is_over {
             return Err(error);
         }
-        tracing::warn!(trigger = %write.trigger, attempt, "writes could not be handed to the host: {error}");
         let wait: Duration = Backoff::RETRY.after(attempt, fastrand::f64());
-        attempt += 1;
+        attempt = attempt.saturating_add(1);
+        let stopped = async {
+            match &patience {
+                Patience::Bounded => std::future::pending().await,
+                // A stop makes the next attempt the last one, and brings it on at once.
+                Patience::UntilStopped { stop, .. } => stop.cancelled().await,
+            }
+        };
         tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(error),
+            () = stopped => {}
             () = sleep(wait) => {}
         }
     }

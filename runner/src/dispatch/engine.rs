@@ -12,7 +12,9 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::beginnings::{self, Recorded};
 use super::error::EngineError;
+use super::positions::{Beginning, Positions};
 use super::questions::HostQuestions;
 use super::requests::{self, RequestEnd};
 use super::runner::{TriggerRunner, Trouble};
@@ -21,7 +23,8 @@ use super::status::{TriggerInfo, TriggerState};
 use super::{schedule, wal};
 use crate::catalog::Catalog;
 use crate::clock::SharedClock;
-use crate::host::Host;
+use crate::host::{Host, ReaderId};
+use crate::journal::StoreError;
 use crate::limits;
 use crate::logs::{Level, LogStore};
 use crate::plugin_files::PluginFiles;
@@ -73,25 +76,55 @@ pub struct Engine {
     changing: tokio::sync::Mutex<()>,
     running: RwLock<BTreeMap<TriggerId, Running>>,
     routes: RwLock<HashMap<String, Arc<TriggerRunner>>>,
+    positions: Arc<Positions>,
+    /// Ends the recording of positions.
+    closing: CancellationToken,
     stopping: AtomicBool,
 }
 
 impl Engine {
-    /// Starts all enabled triggers of the catalog. One that cannot run is marked with the reason and stops nothing else.
-    pub async fn start(parts: EngineParts) -> Arc<Self> {
+    /// Starts all enabled triggers of the catalog where they were. One that cannot run is marked with the reason and stops nothing
+    /// else.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, which says where they were.
+    pub async fn start(parts: EngineParts) -> Result<Arc<Self>, StoreError> {
+        let ledger = Arc::clone(parts.host.ledger());
+        let mut recorded = Recorded::read(&ledger)?;
         let engine = Arc::new(Self {
             changing: tokio::sync::Mutex::default(),
             running: RwLock::default(),
             routes: RwLock::default(),
+            positions: Arc::new(Positions::new(Arc::clone(&parts.host))),
+            closing: CancellationToken::new(),
             stopping: AtomicBool::new(false),
             parts,
         });
+        let mut records = Vec::new();
+        let mut starting = Vec::new();
         for definition in engine.parts.catalog.list() {
-            if !definition.disabled {
-                engine.start_trigger(definition);
+            if definition.disabled {
+                continue;
             }
+            let beginning = recorded.take(engine.parts.host.as_ref(), &definition).unwrap_or_else(|| {
+                let (beginning, mut marks) =
+                    beginnings::at_present(engine.parts.host.as_ref(), &engine.parts.clock, &definition);
+                records.append(&mut marks);
+                beginning
+            });
+            starting.push((definition, beginning));
         }
-        engine
+        records.extend(recorded.orphans());
+        if let Err(error) = beginnings::commit(&engine.parts.host, records).await {
+            tracing::warn!("what begins at this start could not be recorded: {error}");
+        }
+        engine.parts.host.readers_joined();
+        for (definition, beginning) in starting {
+            engine.start_trigger(definition, beginning);
+        }
+        let positions = Arc::clone(&engine.positions);
+        engine.parts.supervisor.tracker.spawn(positions.run(engine.closing.clone()));
+        Ok(engine)
     }
 
     /// The host.
@@ -124,7 +157,12 @@ impl Engine {
         }
         let _changing = self.change_lock().await?;
         self.check_database(&definition.id)?;
-        self.parts
+        if self.parts.catalog.get(&definition.id).is_some() {
+            return Err(EngineError::AlreadyExists);
+        }
+        let beginning = self.begin(&definition).await?;
+        let changed = self
+            .parts
             .catalog
             .change(|triggers| {
                 if triggers.contains_key(&definition.id) {
@@ -137,11 +175,31 @@ impl Engine {
                 triggers.insert(definition.id.clone(), definition.clone());
                 Ok(())
             })
-            .await?;
-        if !definition.disabled {
-            self.start_trigger(definition);
+            .await;
+        if changed.is_err() || definition.disabled {
+            self.leave(&definition, beginning.reader);
+            return changed;
         }
+        self.start_trigger(definition, beginning);
         Ok(())
+    }
+
+    /// Records that the trigger's first event is the next one.
+    async fn begin(&self, definition: &TriggerDefinition) -> Result<Beginning, EngineError> {
+        let (beginning, records) = beginnings::at_present(self.parts.host.as_ref(), &self.parts.clock, definition);
+        match beginnings::commit(&self.parts.host, records).await {
+            Ok(()) => Ok(beginning),
+            Err(error) => {
+                self.leave(definition, beginning.reader);
+                Err(EngineError::Journal(error))
+            }
+        }
+    }
+
+    fn leave(&self, definition: &TriggerDefinition, reader: Option<ReaderId>) {
+        if let Some(reader) = reader {
+            self.parts.host.feed(&definition.id.database).leave(reader);
+        }
     }
 
     /// Removes a trigger, also an enabled one when `force` is set. An invocation that still runs after `drain` is cancelled.
@@ -165,7 +223,8 @@ impl Engine {
         let running = self.take(id);
         // Other changes do not wait until this trigger has ended.
         drop(changing);
-        end(running, drain).await;
+        self.end(running, drain).await;
+        beginnings::forget(&self.parts.host, std::slice::from_ref(id)).await;
         Ok(())
     }
 
@@ -176,7 +235,14 @@ impl Engine {
     pub async fn set_enabled(&self, id: &TriggerId, enabled: bool) -> Result<(), EngineError> {
         let changing = self.change_lock().await?;
         self.check_database(id)?;
-        let definition = self
+        let known = self.parts.catalog.get(id).ok_or_else(|| EngineError::NotFound(id.name.clone()))?;
+        let runs = self.running.read().get(id).is_some_and(|running| !running.has_ended());
+        if enabled && !known.disabled && runs {
+            return Ok(());
+        }
+        // What came while it was off is not for it.
+        let beginning = if enabled { Some(self.begin(&known).await?) } else { None };
+        let changed = self
             .parts
             .catalog
             .change(|triggers| {
@@ -187,16 +253,20 @@ impl Engine {
                 }
                 Ok::<_, EngineError>(definition.clone())
             })
-            .await?;
-        if enabled && self.running.read().get(id).is_some_and(|running| !running.has_ended()) {
-            return Ok(());
-        }
+            .await;
+        let definition = match changed {
+            Ok(definition) => definition,
+            Err(error) => {
+                self.leave(&known, beginning.and_then(|beginning| beginning.reader));
+                return Err(error);
+            }
+        };
         let before = self.take(id);
-        if enabled {
-            self.start_trigger(definition);
+        if let Some(beginning) = beginning {
+            self.start_trigger(definition, beginning);
         }
         drop(changing);
-        end(before, Duration::ZERO).await;
+        self.end(before, Duration::ZERO).await;
         Ok(())
     }
 
@@ -220,8 +290,9 @@ impl Engine {
         // All are told to end before any of them is waited for.
         running.iter().flatten().for_each(Running::cancel);
         for running in running {
-            end(running, Duration::ZERO).await;
+            self.end(running, Duration::ZERO).await;
         }
+        beginnings::forget(&self.parts.host, &ids).await;
         Ok(())
     }
 
@@ -267,6 +338,7 @@ impl Engine {
             trigger.runner.pool.retire_idle();
         }
         let tracker = &self.parts.supervisor.tracker;
+        self.closing.cancel();
         tracker.close();
         let drained = async {
             for trigger in &running {
@@ -281,6 +353,11 @@ impl Engine {
         }
         for trigger in &running {
             trigger.runner.end();
+        }
+        if let Err(error) = self.positions.flush(true).await {
+            tracing::warn!(
+                "positions of triggers could not be recorded; some calls without effects are made again: {error}"
+            );
         }
         drop(running);
         if timeout(limits::CANCEL_GRACE + END_MARGIN, tracker.wait()).await.is_err() {
@@ -315,8 +392,8 @@ impl Engine {
         TriggerInfo { definition, state, reason }
     }
 
-    fn start_trigger(&self, definition: TriggerDefinition) {
-        let runner = Arc::new(self.runner(definition));
+    fn start_trigger(&self, definition: TriggerDefinition, beginning: Beginning) {
+        let runner = Arc::new(self.runner(definition, beginning));
         if let Err(error) = self.parts.files.resolve(&runner.definition.plugin) {
             let reason = error.to_string();
             runner.log.runner(Level::Error, None, format!("failed to start trigger: {reason}"));
@@ -325,19 +402,18 @@ impl Engine {
         let tracker = &self.parts.supervisor.tracker;
         let running = match runner.definition.spec.kind() {
             TriggerKind::Wal => {
-                let (reader, start) = runner.feed.join();
-                let task = tracker.spawn(wal::run(Arc::clone(&runner), reader, start));
-                Running::new(Arc::clone(&runner), Some(task), Some(reader))
+                let task = tracker.spawn(wal::run(Arc::clone(&runner)));
+                Running::new(Arc::clone(&runner), Some(task))
             }
             TriggerKind::Schedule => {
                 let schedule = runner.definition.spec.schedule();
                 let task = schedule.map(|schedule| tracker.spawn(schedule::run(Arc::clone(&runner), schedule)));
-                Running::new(Arc::clone(&runner), task, None)
+                Running::new(Arc::clone(&runner), task)
             }
             TriggerKind::Request => {
                 let path = runner.definition.spec.request_path().unwrap_or_default();
                 self.routes.write().insert(path.to_owned(), Arc::clone(&runner));
-                Running::new(Arc::clone(&runner), None, None)
+                Running::new(Arc::clone(&runner), None)
             }
         };
         self.running.write().insert(runner.id.as_ref().clone(), running);
@@ -353,7 +429,7 @@ impl Engine {
         Some(running)
     }
 
-    fn runner(&self, definition: TriggerDefinition) -> TriggerRunner {
+    fn runner(&self, definition: TriggerDefinition, beginning: Beginning) -> TriggerRunner {
         let parts = &self.parts;
         let id = Arc::new(definition.id.clone());
         let log = parts.logs.writer(Arc::clone(&id));
@@ -376,6 +452,7 @@ impl Engine {
             check_only: false,
         };
         let feed = parts.host.feed(&definition.id.database);
+        let cursor = self.positions.begin(&id, &feed, definition.run_async, beginning);
         let workers_max = if definition.run_async { parts.settings.async_workers_max.max(1) } else { 1 };
         TriggerRunner {
             id,
@@ -385,6 +462,7 @@ impl Engine {
             log,
             host: Arc::clone(&parts.host),
             feed,
+            cursor,
             catalog: Arc::clone(&parts.catalog),
             clock: Arc::clone(&parts.clock),
             default_timeout: parts.settings.invocation_timeout,
@@ -394,6 +472,14 @@ impl Engine {
             trouble: Mutex::default(),
         }
     }
+
+    async fn end(&self, running: Option<Running>, drain: Duration) {
+        if let Some(running) = running {
+            let cursor = Arc::clone(&running.runner.cursor);
+            running.end(drain).await;
+            self.positions.end(&cursor);
+        }
+    }
 }
 
 fn entry_point(kind: TriggerKind) -> EntryPoint {
@@ -401,12 +487,6 @@ fn entry_point(kind: TriggerKind) -> EntryPoint {
         TriggerKind::Wal => EntryPoint::Writes,
         TriggerKind::Schedule => EntryPoint::ScheduledCall,
         TriggerKind::Request => EntryPoint::Request,
-    }
-}
-
-async fn end(running: Option<Running>, drain: Duration) {
-    if let Some(running) = running {
-        running.end(drain).await;
     }
 }
 

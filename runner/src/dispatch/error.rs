@@ -1,6 +1,7 @@
 //! What can be wrong with a change of the triggers. Worded as by InfluxDB 3 where it has words.
 
 use crate::catalog::CatalogError;
+use crate::host::HostError;
 use crate::limits;
 use crate::plugin_files::PluginFileError;
 use crate::trigger::TriggerNameError;
@@ -45,6 +46,9 @@ pub enum EngineError {
     /// The catalog could not be changed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// Where the trigger begins could not be recorded.
+    #[error("the trigger cannot be recorded: {0}")]
+    Journal(HostError),
     /// The runner is stopping.
     #[error("the runner is stopping")]
     Stopping,

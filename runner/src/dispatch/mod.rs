@@ -1,8 +1,10 @@
 //! From events to effects: the registered triggers, each with the task that feeds it.
 
+mod beginnings;
 mod effects;
 mod engine;
 mod error;
+mod positions;
 mod questions;
 mod requests;
 mod runner;

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::runner::{Invoked, TriggerRunner, request_error};
 use crate::limits;
-use crate::supervisor::{BodyEvent, BodyReceiver, CallEvent, response_body};
+use crate::supervisor::{BodyEvent, BodyReceiver, response_body};
 
 /// What came of a request.
 #[derive(Debug)]
@@ -131,8 +131,8 @@ pub(super) async fn call(runner: Arc<TriggerRunner>, request: HttpRequest, track
     let (sink, mut events) = response_body();
     let mut call = tracker.spawn(async move {
         let _place = place;
-        let occasion = TriggerRunner::occasion(CallEvent::Request(Arc::new(request)), runner.clock.now());
-        let Invoked { outcome, elapsed } = runner.invoke(&occasion, Some(sink), cancel).await;
+        let occasion = runner.request(Arc::new(request));
+        let Invoked { outcome, elapsed, .. } = runner.invoke(&occasion, Some(sink), cancel).await;
         match outcome {
             Ok(response) => Ok((response, elapsed)),
             Err(failure) => Err(RequestFailure { text: request_error(&failure), failure, elapsed }),

@@ -3,19 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulkhead_proto::types::v1::{Failure, FailureKind, HttpResponse};
+use bulkhead_proto::types::v1::{Failure, FailureKind, HttpRequest, HttpResponse};
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::effects::{self, Effects};
+use super::effects::{self, Effects, Patience};
+use super::positions::Cursor;
 use super::status::TriggerState;
 use crate::catalog::Catalog;
-use crate::clock::SharedClock;
-use crate::host::{Host, WalFeed};
+use crate::clock::{SharedClock, nanos};
+use crate::host::{Host, HostError, WalFeed};
 use crate::logs::{Level, LogWriter, Source};
 use crate::supervisor::{BodySink, Call, CallEnd, CallEvent, Pool};
 use crate::trigger::{AfterFailure, TriggerDefinition, TriggerId, TriggerKind, after_failure};
@@ -29,6 +32,8 @@ pub(super) struct TriggerRunner {
     pub(super) log: LogWriter,
     pub(super) host: Arc<dyn Host>,
     pub(super) feed: Arc<dyn WalFeed>,
+    /// How far it has come.
+    pub(super) cursor: Arc<Cursor>,
     pub(super) catalog: Arc<Catalog>,
     pub(super) clock: SharedClock,
     pub(super) default_timeout: Duration,
@@ -55,6 +60,8 @@ pub(super) struct Occasion {
     pub(super) event: CallEvent,
     /// Time of lines that are written without one.
     pub(super) default_time: DateTime<Utc>,
+    /// Its number among the trigger's events, by which the trigger's position is counted. A request has none.
+    pub(super) number: Option<u64>,
 }
 
 /// How an invocation ended.
@@ -62,6 +69,8 @@ pub(super) struct Invoked {
     pub(super) outcome: Result<Option<HttpResponse>, Failure>,
     /// Time that the call took.
     pub(super) elapsed: Duration,
+    /// Whether it was recorded, together with its effects, that the event is done.
+    is_recorded: bool,
 }
 
 /// What to do after an event of a fed trigger.
@@ -73,9 +82,25 @@ pub(super) enum Next {
 }
 
 impl TriggerRunner {
-    /// A new occasion for `event`.
-    pub(super) fn occasion(event: CallEvent, default_time: DateTime<Utc>) -> Occasion {
-        Occasion { invocation: Uuid::now_v7(), event, default_time }
+    /// The occasion of a request.
+    pub(super) fn request(&self, request: Arc<HttpRequest>) -> Occasion {
+        let (invocation, event) = (Uuid::now_v7(), CallEvent::Request(request));
+        Occasion { invocation, event, default_time: self.clock.now(), number: None }
+    }
+
+    /// The occasion of a tick. Lines without a time get that of the tick, so that a repeated call writes the same points.
+    pub(super) fn tick(&self, time: DateTime<Utc>) -> Occasion {
+        self.occasion(CallEvent::Tick(time), time, u64::try_from(nanos(time)).unwrap_or_default())
+    }
+
+    /// The occasion of an event of the feed.
+    pub(super) fn rows(&self, event: CallEvent, recorded_at: DateTime<Utc>, sequence: u64) -> Occasion {
+        self.occasion(event, recorded_at, sequence)
+    }
+
+    fn occasion(&self, event: CallEvent, default_time: DateTime<Utc>, number: u64) -> Occasion {
+        let invocation = invocation_id(&self.id, self.cursor.origin, number, default_time);
+        Occasion { invocation, event, default_time, number: Some(number) }
     }
 
     /// Calls the plugin once, commits what it wrote, and logs both. `caller` is the one who waits for a response.
@@ -96,15 +121,11 @@ impl TriggerRunner {
             body: caller,
         };
         let result = self.pool.run(call).await;
+        let mut is_recorded = false;
         let outcome = match result.end {
             CallEnd::Returned { response, writes } => {
-                let effects = Effects {
-                    trigger: Arc::clone(&self.id),
-                    invocation: occasion.invocation,
-                    default_time: occasion.default_time,
-                    writes,
-                };
-                match effects::commit(&self.host, effects, &self.log, &self.cancel).await {
+                is_recorded = occasion.number.is_some() && !writes.is_empty();
+                match self.commit(occasion, writes).await {
                     Ok(()) => Ok(response),
                     Err(error) => Err(Failure {
                         kind: FailureKind::Unspecified.into(),
@@ -127,7 +148,34 @@ impl TriggerRunner {
             }
             Err(failure) => self.report(failure, occasion),
         }
-        Invoked { outcome, elapsed: result.elapsed }
+        Invoked { outcome, elapsed: result.elapsed, is_recorded }
+    }
+
+    /// Commits what a call wrote, and that its event is done.
+    async fn commit(&self, occasion: &Occasion, writes: Vec<(String, Bytes)>) -> Result<(), HostError> {
+        let mut records = Vec::new();
+        let waiting = |error: &HostError| {
+            let reason = format!("its writes wait for the host: {error}");
+            *self.trouble.lock() = Some(Trouble { state: TriggerState::Failed, reason });
+        };
+        let patience = match occasion.number {
+            None => Patience::Bounded,
+            Some(number) => {
+                // Without effects there is nothing that must not be without the other.
+                if !writes.is_empty() {
+                    records.push(self.cursor.record(number));
+                }
+                Patience::UntilStopped { stop: &self.stop, waiting: &waiting }
+            }
+        };
+        let effects = Effects {
+            trigger: Arc::clone(&self.id),
+            invocation: occasion.invocation,
+            default_time: occasion.default_time,
+            writes,
+            records,
+        };
+        effects::commit(&self.host, effects, &self.log, patience, &self.cancel).await
     }
 
     fn report(&self, failure: &Failure, occasion: &Occasion) {
@@ -163,11 +211,16 @@ impl TriggerRunner {
         let policy = self.definition.retry_policy();
         let mut attempt = 1;
         loop {
-            let failure = match self.invoke(&occasion, None, self.cancel.clone()).await.outcome {
-                Ok(_) => return Next::Continue,
+            let invoked = self.invoke(&occasion, None, self.cancel.clone()).await;
+            let failure = match invoked.outcome {
+                Ok(_) => {
+                    self.done(&occasion, invoked.is_recorded);
+                    return Next::Continue;
+                }
                 Err(failure) => failure,
             };
-            if self.cancel.is_cancelled() {
+            // Its effects wait for the host, or it was cut off: whoever reads on begins with it.
+            if self.cancel.is_cancelled() || (self.stop.is_cancelled() && failure.kind() == FailureKind::Unspecified) {
                 return Next::Stopped;
             }
             match after_failure(&policy, attempt, fastrand::f64()) {
@@ -177,10 +230,15 @@ impl TriggerRunner {
                         Some(occasion.invocation),
                         format!("gave up after {attempt} attempts"),
                     );
+                    self.done(&occasion, false);
                     return Next::Continue;
                 }
-                AfterFailure::Skip => return Next::Continue,
+                AfterFailure::Skip => {
+                    self.done(&occasion, false);
+                    return Next::Continue;
+                }
                 AfterFailure::Disable => {
+                    self.done(&occasion, false);
                     self.disable(&failure.message).await;
                     return Next::Disabled;
                 }
@@ -197,6 +255,12 @@ impl TriggerRunner {
                     }
                 }
             }
+        }
+    }
+
+    fn done(&self, occasion: &Occasion, is_recorded: bool) {
+        if let Some(number) = occasion.number {
+            self.cursor.finish(number, is_recorded);
         }
     }
 
@@ -230,6 +294,22 @@ impl TriggerRunner {
         self.cancel.cancel();
         self.pool.retire_idle();
     }
+}
+
+/// The id of the invocation for an event: the same for every attempt, also after a restart, and another one for every other event.
+/// It is a UUID of version 7 whose time is the event's and whose chance is decided by whose event it is.
+fn invocation_id(trigger: &TriggerId, origin: u64, number: u64, time: DateTime<Utc>) -> Uuid {
+    let mut hasher = Sha256::new();
+    for name in [&trigger.database, &trigger.name] {
+        hasher.update((name.len() as u64).to_le_bytes());
+        hasher.update(name);
+    }
+    hasher.update(origin.to_le_bytes());
+    hasher.update(number.to_le_bytes());
+    let mut chance = [0; 10];
+    chance.copy_from_slice(&hasher.finalize()[..10]);
+    let millis = u64::try_from(time.timestamp_millis()).unwrap_or_default();
+    uuid::Builder::from_unix_timestamp_millis(millis, &chance).into_uuid()
 }
 
 /// The text that the caller of a request plugin gets. What the plugin raised carries InfluxDB 3's prefix.

@@ -8,7 +8,6 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::runner::TriggerRunner;
-use crate::host::ReaderId;
 use crate::limits;
 
 /// Time beyond the cancel grace for a cancelled trigger to end.
@@ -19,13 +18,11 @@ pub(super) struct Running {
     pub(super) runner: Arc<TriggerRunner>,
     /// What feeds it; requests come without a task.
     task: Mutex<Option<JoinHandle<()>>>,
-    /// Its place in the feed.
-    reader: Option<ReaderId>,
 }
 
 impl Running {
-    pub(super) fn new(runner: Arc<TriggerRunner>, task: Option<JoinHandle<()>>, reader: Option<ReaderId>) -> Self {
-        Self { runner, task: Mutex::new(task), reader }
+    pub(super) fn new(runner: Arc<TriggerRunner>, task: Option<JoinHandle<()>>) -> Self {
+        Self { runner, task: Mutex::new(task) }
     }
 
     /// Whether its task has ended by itself.
@@ -46,9 +43,7 @@ impl Running {
         if !has_drained && timeout(limits::CANCEL_GRACE + END_MARGIN, self.ended()).await.is_err() {
             tracing::error!("trigger {} did not end", self.runner.id);
         }
-        if let Some(reader) = self.reader {
-            self.runner.feed.leave(reader);
-        }
+        self.runner.cursor.leave();
     }
 
     /// Waits for its task and for requests that run.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use tokio::task::JoinSet;
 
 use super::runner::{Next, TriggerRunner};
-use crate::supervisor::CallEvent;
 use crate::trigger::{Due, Schedule, due};
 
 /// Runs until the trigger is stopped or disables itself.
@@ -16,7 +16,8 @@ pub(super) async fn run(runner: Arc<TriggerRunner>, schedule: Schedule) {
 }
 
 async fn feed(runner: &Arc<TriggerRunner>, schedule: &Schedule, calls: &mut JoinSet<Next>) {
-    let mut last = runner.clock.now();
+    // The last tick that needs no call. Ticks that were missed since, also while the runner was away, are due now.
+    let mut last = tick_time(runner.cursor.position());
     loop {
         if runner.stop.is_cancelled() {
             return;
@@ -24,7 +25,9 @@ async fn feed(runner: &Arc<TriggerRunner>, schedule: &Schedule, calls: &mut Join
         match due(schedule, last, runner.clock.now()) {
             Due::Run(tick) => {
                 last = tick;
-                let occasion = TriggerRunner::occasion(CallEvent::Tick(tick), runner.clock.now());
+                let occasion = runner.tick(tick);
+                let Some(number) = occasion.number.filter(|number| !runner.cursor.is_done(*number)) else { continue };
+                runner.cursor.begin(number);
                 if runner.definition.run_async {
                     while calls.len() >= runner.workers_max {
                         if calls.join_next().await.is_some_and(is_over) {
@@ -48,6 +51,11 @@ async fn feed(runner: &Arc<TriggerRunner>, schedule: &Schedule, calls: &mut Join
             }
         }
     }
+}
+
+/// The time of a tick by its number.
+fn tick_time(number: u64) -> DateTime<Utc> {
+    DateTime::from_timestamp_nanos(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
 fn is_over(next: Result<Next, tokio::task::JoinError>) -> bool {

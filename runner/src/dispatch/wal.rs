@@ -1,26 +1,21 @@
 //! Feeds a WAL trigger with the commits that touch its tables.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::runner::{Next, TriggerRunner};
-use crate::host::{FeedCommit, FeedError, ReaderId};
+use super::runner::{Next, Occasion, TriggerRunner};
+use crate::host::{FeedCommit, FeedError};
+use crate::limits;
 use crate::logs::Level;
 use crate::supervisor::CallEvent;
 
-/// Pause before a feed that could not be read is read again.
-const FEED_RETRY: Duration = Duration::from_secs(1);
-
 /// Runs until the trigger is stopped or disables itself. A trigger that disabled itself reads no longer; of one that was
 /// stopped the engine knows whether it will read on.
-pub(super) async fn run(runner: Arc<TriggerRunner>, reader: ReaderId, start: u64) {
-    let (calls, open) = (JoinSet::new(), BTreeSet::new());
-    let mut overlapping = Overlapping { runner: Arc::clone(&runner), reader, calls, open, done: start };
-    let mut end = feed(&runner, start, &mut overlapping).await;
+pub(super) async fn run(runner: Arc<TriggerRunner>) {
+    let mut overlapping = Overlapping { runner: Arc::clone(&runner), calls: JoinSet::new() };
+    let mut end = feed(&runner, &mut overlapping).await;
     // Calls that overlap and still run are part of this trigger's life.
     while let Some(next) = overlapping.finish_one().await {
         if next == Next::Disabled {
@@ -28,15 +23,16 @@ pub(super) async fn run(runner: Arc<TriggerRunner>, reader: ReaderId, start: u64
         }
     }
     if end == Next::Disabled {
-        runner.feed.leave(reader);
+        runner.cursor.leave();
     }
 }
 
-async fn feed(runner: &Arc<TriggerRunner>, mut cursor: u64, overlapping: &mut Overlapping) -> Next {
+async fn feed(runner: &Arc<TriggerRunner>, overlapping: &mut Overlapping) -> Next {
     let mut head = runner.feed.head();
+    let mut at = runner.cursor.position();
     loop {
         head.mark_unchanged();
-        let commit = match runner.feed.next_after(cursor).await {
+        let commit = match runner.feed.next_after(at).await {
             Ok(Some(commit)) => commit,
             Ok(None) => {
                 tokio::select! {
@@ -46,16 +42,16 @@ async fn feed(runner: &Arc<TriggerRunner>, mut cursor: u64, overlapping: &mut Ov
                 }
                 continue;
             }
-            Err(FeedError { reason, oldest: Some(oldest) }) if oldest > cursor + 1 => {
-                let lost = oldest - 1 - cursor;
+            Err(FeedError { reason, oldest: Some(oldest) }) if oldest > at + 1 => {
+                let lost = oldest - 1 - at;
                 runner.log.runner(Level::Error, None, format!("{lost} commits were not delivered: {reason}"));
-                cursor = oldest - 1;
+                at = oldest - 1;
                 continue;
             }
             Err(error) => {
                 runner.log.runner(Level::Error, None, format!("the write-ahead log cannot be read: {error}"));
                 tokio::select! {
-                    () = sleep(FEED_RETRY) => continue,
+                    () = sleep(limits::HOST_RETRY) => continue,
                     () = runner.stop.cancelled() => return Next::Stopped,
                 }
             }
@@ -63,23 +59,18 @@ async fn feed(runner: &Arc<TriggerRunner>, mut cursor: u64, overlapping: &mut Ov
         if runner.stop.is_cancelled() {
             return Next::Stopped;
         }
-        cursor = commit.sequence;
-        let next = match event(runner, &commit) {
-            None => {
-                overlapping.passed(cursor);
-                Next::Continue
-            }
-            Some(event) if runner.definition.run_async => {
-                overlapping.begin(cursor, TriggerRunner::occasion(event, commit.recorded_at)).await
-            }
-            Some(event) => {
-                let next = runner.run(TriggerRunner::occasion(event, commit.recorded_at)).await;
-                // An event that was cut off is not done: whoever reads on begins with it.
-                if next != Next::Stopped {
-                    overlapping.passed(cursor);
-                }
-                next
-            }
+        at = commit.sequence;
+        let event = if runner.cursor.is_done(at) { None } else { event(runner, &commit) };
+        let Some(event) = event else {
+            runner.cursor.pass(at, !commit.databases.is_empty());
+            continue;
+        };
+        let occasion = runner.rows(event, commit.recorded_at, at);
+        let next = if runner.definition.run_async {
+            overlapping.begin(at, occasion).await
+        } else {
+            runner.cursor.begin(at);
+            runner.run(occasion).await
         };
         if next != Next::Continue {
             return next;
@@ -96,53 +87,38 @@ fn event(runner: &TriggerRunner, commit: &FeedCommit) -> Option<CallEvent> {
     (!tables.is_empty()).then(|| CallEvent::Wal { database: rows.database.clone(), sequence: commit.sequence, tables })
 }
 
-/// Calls of an asynchronous trigger. The cursor moves to the commit before the oldest one that is not done.
+/// Calls of an asynchronous trigger.
 struct Overlapping {
     runner: Arc<TriggerRunner>,
-    reader: ReaderId,
-    calls: JoinSet<(u64, Next)>,
-    open: BTreeSet<u64>,
-    done: u64,
+    calls: JoinSet<Next>,
 }
 
 impl Overlapping {
-    async fn begin(&mut self, sequence: u64, occasion: super::runner::Occasion) -> Next {
-        while self.calls.len() >= self.runner.workers_max {
+    async fn begin(&mut self, sequence: u64, occasion: Occasion) -> Next {
+        let is_full = |calls: &JoinSet<Next>, runner: &TriggerRunner| {
+            calls.len() >= runner.workers_max
+                || (!calls.is_empty() && runner.cursor.ahead() >= limits::EVENTS_AHEAD_MAX)
+        };
+        while is_full(&self.calls, &self.runner) {
             match self.finish_one().await {
                 Some(Next::Continue) | None => {}
                 Some(next) => return next,
             }
         }
-        self.open.insert(sequence);
-        self.done = sequence;
+        self.runner.cursor.begin(sequence);
         let runner = Arc::clone(&self.runner);
-        self.calls.spawn(async move { (sequence, runner.run(occasion).await) });
+        self.calls.spawn(async move { runner.run(occasion).await });
         Next::Continue
     }
 
     /// Waits for one call to end; `None` when there is none.
     async fn finish_one(&mut self) -> Option<Next> {
-        let (sequence, next) = match self.calls.join_next().await? {
-            Ok(finished) => finished,
+        match self.calls.join_next().await? {
+            Ok(next) => Some(next),
             Err(error) => {
                 tracing::error!("a call of trigger {} ended without a result: {error}", self.runner.id);
-                return Some(Next::Continue);
+                Some(Next::Continue)
             }
-        };
-        if next != Next::Stopped {
-            self.open.remove(&sequence);
-            self.publish();
         }
-        Some(next)
-    }
-
-    fn passed(&mut self, sequence: u64) {
-        self.done = sequence;
-        self.publish();
-    }
-
-    fn publish(&self) {
-        let position = self.open.first().map_or(self.done, |oldest| oldest - 1);
-        self.runner.feed.advance(self.reader, position);
     }
 }

@@ -61,8 +61,9 @@ pub trait WalFeed: Send + Sync + 'static {
     fn head(&self) -> watch::Receiver<u64>;
     /// The first commit after `after`, or `None` when there is none yet.
     fn next_after(&self, after: u64) -> BoxFuture<'_, Result<Option<Arc<FeedCommit>>, FeedError>>;
-    /// Begins to read at the present end, whose sequence number is returned. What comes after it is kept for the reader.
-    fn join(&self) -> (ReaderId, u64);
+    /// Begins to read after `at`, or at the present end when it is `None` or beyond the end; the place is returned. What comes
+    /// after it is kept for the reader.
+    fn join(&self, at: Option<u64>) -> (ReaderId, u64);
     /// The reader is done with everything up to and including `position`.
     fn advance(&self, reader: ReaderId, position: u64);
     /// The reader reads no longer; nothing is kept for it. Repeating it changes nothing.
@@ -154,10 +155,11 @@ impl WalFeed for MemoryFeed {
         Box::pin(std::future::ready(Ok(commit)))
     }
 
-    fn join(&self) -> (ReaderId, u64) {
+    fn join(&self, at: Option<u64>) -> (ReaderId, u64) {
         let mut held = self.held.lock();
         let head = *self.head.borrow();
-        (held.readers.join(head), head)
+        let at = at.map_or(head, |at| at.min(head));
+        (held.readers.join(at), at)
     }
 
     fn advance(&self, reader: ReaderId, position: u64) {
@@ -186,7 +188,7 @@ mod tests {
     #[tokio::test]
     async fn commits_are_read_in_order_and_held_until_every_reader_is_done() {
         let feed = MemoryFeed::new(100);
-        let (reader, start) = feed.join();
+        let (reader, start) = feed.join(None);
         assert_eq!(start, 0);
         assert_eq!(feed.push(DateTime::UNIX_EPOCH, rows(60)).await, 1);
         assert_eq!(feed.push(DateTime::UNIX_EPOCH, rows(40)).await, 2);

@@ -19,7 +19,8 @@ use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-use super::{Host, HostError, MemoryFeed, Parameter, Query, Rows, WalFeed, Write};
+use super::{Host, HostError, MemoryFeed, Parameter, Query, RefusedLines, Rows, WalFeed, Write};
+use crate::journal::{Ledger, Record};
 use crate::limits;
 use crate::session::arrow_ipc;
 
@@ -71,6 +72,7 @@ pub struct GrpcHost {
     client: HostServiceClient<Channel>,
     address: Address,
     feeds: Arc<MemoryFeeds>,
+    ledger: Arc<Ledger>,
 }
 
 /// A feed for each database, so that a slow trigger of one holds back no other.
@@ -92,7 +94,7 @@ impl GrpcHost {
     ///
     /// # Errors
     /// When the address is no URI.
-    pub fn new(address: Address) -> Result<Self, tonic::transport::Error> {
+    pub fn new(address: Address, ledger: Arc<Ledger>) -> Result<Self, tonic::transport::Error> {
         let channel = match &address {
             Address::Tcp(address) => endpoint(format!("http://{address}"))?.connect_lazy(),
             Address::Unix(path) => {
@@ -108,7 +110,7 @@ impl GrpcHost {
         let client = HostServiceClient::new(channel)
             .max_decoding_message_size(transport::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(transport::MESSAGE_BYTES_MAX);
-        Ok(Self { client, address, feeds: Arc::default() })
+        Ok(Self { client, address, feeds: Arc::default(), ledger })
     }
 
     /// The feeds into which the host's commits go.
@@ -124,6 +126,51 @@ impl GrpcHost {
             Code::ResourceExhausted => HostError::Limit(message),
             _ => HostError::Unavailable(format!("host {}: {message}", self.address)),
         }
+    }
+}
+
+impl GrpcHost {
+    /// All databases in one step, or, when the lines for one of them are bad, the others.
+    async fn write_what_can_be(&self, write: Write) -> Result<Vec<RefusedLines>, HostError> {
+        let refusal = |database: &str, error: &HostError| RefusedLines {
+            database: database.to_owned(),
+            reason: error.to_string(),
+        };
+        let error = match self.write(write.clone()).await {
+            Ok(()) => return Ok(Vec::new()),
+            Err(error) if error.is_retryable() => return Err(error),
+            Err(error) => error,
+        };
+        if let [(database, _)] = write.batches.as_slice() {
+            return Ok(vec![refusal(database, &error)]);
+        }
+        let mut refused = Vec::new();
+        for (database, lines) in &write.batches {
+            let one = Write {
+                idempotency_key: format!("{}/{database}", write.idempotency_key),
+                batches: vec![(database.clone(), lines.clone())],
+                ..write.clone()
+            };
+            match self.write(one).await {
+                Ok(()) => {}
+                Err(error) if error.is_retryable() => return Err(error),
+                Err(error) => refused.push(refusal(database, &error)),
+            }
+        }
+        Ok(refused)
+    }
+
+    /// Makes records durable.
+    async fn record(&self, records: Vec<Record>) -> Result<(), HostError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.ledger.apply(0, records);
+        let ledger = Arc::clone(&self.ledger);
+        let synced = tokio::task::spawn_blocking(move || ledger.sync()).await;
+        let synced =
+            synced.map_err(|error| error.to_string()).and_then(|synced| synced.map_err(|error| error.to_string()));
+        synced.map_err(HostError::Unavailable)
     }
 }
 
@@ -185,6 +232,26 @@ impl Host for GrpcHost {
             client.write(request).await.map_err(|status| self.error(&status, HostError::InvalidWrite))?;
             Ok(())
         })
+    }
+
+    fn commit(
+        &self,
+        write: Option<Write>,
+        records: Vec<Record>,
+    ) -> BoxFuture<'_, Result<Vec<RefusedLines>, HostError>> {
+        Box::pin(async move {
+            let refused = match write {
+                Some(write) => self.write_what_can_be(write).await?,
+                None => Vec::new(),
+            };
+            // After a crash before this the call is made again, and the host knows the key of its write.
+            self.record(records).await?;
+            Ok(refused)
+        })
+    }
+
+    fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 
     fn feed(&self, database: &str) -> Arc<dyn WalFeed> {

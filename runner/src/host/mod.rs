@@ -19,10 +19,10 @@ use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
+pub use feed::{FeedCommit, FeedDatabase, FeedError, FeedTable, MemoryFeed, WalFeed};
 pub use readers::ReaderId;
 
-pub use feed::{FeedCommit, FeedDatabase, FeedError, FeedTable, MemoryFeed, WalFeed};
-
+use crate::journal::{Ledger, Record};
 use crate::trigger::TriggerId;
 
 /// A server that owns the data.
@@ -31,6 +31,15 @@ pub trait Host: Send + Sync + 'static {
     fn query(&self, query: Query) -> BoxFuture<'_, Result<Rows, HostError>>;
     /// Writes line protocol, to all the named databases or to none.
     fn write(&self, write: Write) -> BoxFuture<'_, Result<(), HostError>>;
+    /// Commits what a call wrote together with records, durably: both are there afterwards, or neither, and what was committed
+    /// under the write's key is committed no second time. A database whose lines cannot be written leaves out its own lines
+    /// only; the answer says which and why.
+    fn commit(&self, write: Option<Write>, records: Vec<Record>)
+    -> BoxFuture<'_, Result<Vec<RefusedLines>, HostError>>;
+    /// The records of this node.
+    fn ledger(&self) -> &Arc<Ledger>;
+    /// All triggers that a start brings back have joined their feeds, so what none of them needs may go.
+    fn readers_joined(&self) {}
     /// The commits that can hold rows of this database, in order.
     fn feed(&self, database: &str) -> Arc<dyn WalFeed>;
     /// Whether triggers may be made in this database. A remote host is asked when a plugin uses it.
@@ -98,6 +107,15 @@ pub struct Write {
     pub default_time: DateTime<Utc>,
     /// Answer before the write is durable.
     pub no_sync: bool,
+}
+
+/// A database whose lines were left out of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedLines {
+    /// Its name.
+    pub database: String,
+    /// Why, for a plugin's author.
+    pub reason: String,
 }
 
 /// A host that did not do what it was asked. The text is what a plugin's author reads.

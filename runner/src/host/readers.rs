@@ -8,7 +8,7 @@ pub struct ReaderId(u64);
 
 /// Positions of all readers.
 #[derive(Debug, Default)]
-pub(super) struct Readers {
+pub(in crate::host) struct Readers {
     last_id: u64,
     at: BTreeMap<ReaderId, u64>,
     /// How many readers stand at a position; the first key is the slowest.
@@ -17,7 +17,7 @@ pub(super) struct Readers {
 
 impl Readers {
     /// A new reader that is done with everything up to `position`.
-    pub(super) fn join(&mut self, position: u64) -> ReaderId {
+    pub(in crate::host) fn join(&mut self, position: u64) -> ReaderId {
         self.last_id += 1;
         let id = ReaderId(self.last_id);
         self.set(id, Some(position));
@@ -25,19 +25,19 @@ impl Readers {
     }
 
     /// The reader is done with everything up to `position`. One that has left stays away.
-    pub(super) fn advance(&mut self, id: ReaderId, position: u64) {
+    pub(in crate::host) fn advance(&mut self, id: ReaderId, position: u64) {
         if self.at.contains_key(&id) {
             self.set(id, Some(position));
         }
     }
 
     /// The reader reads no longer.
-    pub(super) fn leave(&mut self, id: ReaderId) {
+    pub(in crate::host) fn leave(&mut self, id: ReaderId) {
         self.set(id, None);
     }
 
     /// The position up to which every reader is done; `None` when nobody reads.
-    pub(super) fn floor(&self) -> Option<u64> {
+    pub(in crate::host) fn floor(&self) -> Option<u64> {
         self.count_at.first_key_value().map(|(position, _)| *position)
     }
 

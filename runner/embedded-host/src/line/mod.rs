@@ -45,6 +45,7 @@ pub(crate) struct ParsedLines {
     pub(crate) errors: Vec<LineError>,
 }
 
+#[cfg(test)]
 impl ParsedLines {
     /// How many rows there are.
     pub(crate) fn rows(&self) -> usize {

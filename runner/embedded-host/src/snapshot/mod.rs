@@ -7,7 +7,7 @@ mod upkeep;
 
 pub(crate) use self::manifest::load_newest;
 pub(crate) use self::save::save;
-pub(crate) use self::upkeep::{clean_orphans, run as run_upkeep};
+pub(crate) use self::upkeep::{clean_orphans, run as run_upkeep, sync_records};
 
 use object_store::path::Path;
 

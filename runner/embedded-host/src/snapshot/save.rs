@@ -65,7 +65,7 @@ pub(crate) async fn save(shared: &Arc<Shared>) -> Result<(), SnapshotError> {
     install(shared, tables);
     shared.covered.store(covered, Ordering::Relaxed);
     shared.unsaved_bytes.fetch_sub(unsaved, Ordering::Relaxed);
-    remove_segments(shared);
+    remove_segments(shared).await;
     remove_old(shared.store.as_ref(), &shared.prefix).await;
     Ok(())
 }

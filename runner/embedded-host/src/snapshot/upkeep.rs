@@ -27,14 +27,33 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 }
             };
         }
-        remove_segments(&shared);
+        if shared.records.wants_sync() {
+            sync_records(&shared).await;
+        }
+        remove_segments(&shared).await;
         remove_garbage(&shared).await;
     }
 }
 
-/// Removes the WAL segments that a snapshot covers and nobody needs to read.
-pub(super) fn remove_segments(shared: &Shared) {
+/// Makes the records in their store durable. What fails is tried again the next time; the log keeps them meanwhile.
+pub(crate) async fn sync_records(shared: &Shared) {
+    let records = Arc::clone(&shared.records);
+    let synced = tokio::task::spawn_blocking(move || records.sync()).await;
+    if let Err(error) = synced.map_err(|error| error.to_string()).and_then(|synced| synced) {
+        tracing::warn!(error, "records could not be stored; the WAL keeps them");
+    }
+}
+
+/// Removes the WAL segments that a snapshot covers, whose records are stored, and which nobody needs to read.
+pub(super) async fn remove_segments(shared: &Shared) {
     let floor = shared.covered.load(Ordering::Relaxed).min(shared.released.load(Ordering::Relaxed));
+    if !shared.segments.lock().has_up_to(floor) {
+        return;
+    }
+    if shared.records.durable().is_none_or(|durable| durable < floor) {
+        sync_records(shared).await;
+    }
+    let floor = floor.min(shared.records.durable().unwrap_or_default());
     let removed = shared.segments.lock().remove_up_to(floor);
     for path in removed {
         if let Err(error) = std::fs::remove_file(&path) {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::commit::{Commit, DatabaseBatch, TableRows};
 use crate::limits::ENTRY_BYTES_MAX;
+use crate::records::Record;
 
 /// Bytes before an entry's payload.
 pub(crate) const HEADER_BYTES: usize = 24;
@@ -19,6 +20,8 @@ const CHECKED_FROM: usize = 8;
 const CREATE: u8 = 1;
 const DELETE: u8 = 2;
 const ROWS: u8 = 3;
+const RECORD: u8 = 4;
+const NO_RECORD: u8 = 5;
 
 /// One action of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub(crate) enum Action {
     Delete(String),
     /// Rows were written to the database.
     Rows(String, TableRows),
+    /// A record changed.
+    Record(Record),
 }
 
 /// An entry in the making.
@@ -77,6 +82,15 @@ impl EntryBuilder {
         self.bytes[length_at..start].copy_from_slice(&length.to_le_bytes());
         self.rows.push((database.to_owned(), table.to_owned(), rows, start..self.bytes.len()));
         Ok(())
+    }
+
+    pub(crate) fn record(&mut self, record: &Record) {
+        self.bytes.push(if record.value.is_some() { RECORD } else { NO_RECORD });
+        self.text(&record.key);
+        if let Some(value) = &record.value {
+            self.length(value.len());
+            self.bytes.extend_from_slice(value);
+        }
     }
 
     /// The entry's bytes, or `None` when it is larger than an entry may be, and the commit that shares them.
@@ -189,6 +203,14 @@ pub(crate) fn read_entry(bytes: &Bytes) -> Result<(EntryHeader, Vec<Action>), St
                 let ipc = entry.slice_ref(cursor.take(length)?);
                 Action::Rows(database, TableRows { table, rows, ipc })
             }
+            RECORD => {
+                let key = cursor.text()?;
+                let length = cursor.length()?;
+                // Copied: a small value must not hold the whole entry in memory.
+                let value = Bytes::copy_from_slice(cursor.take(length)?);
+                Action::Record(Record { key, value: Some(value) })
+            }
+            NO_RECORD => Action::Record(Record { key: cursor.text()?, value: None }),
             other => return Err(format!("unknown action {other}")),
         });
     }
@@ -226,6 +248,11 @@ impl<'a> Cursor<'a> {
 mod tests {
     use super::*;
 
+    fn records() -> [Record; 2] {
+        let set = Record { key: "k".to_owned(), value: Some(Bytes::from_static(b"value")) };
+        [set, Record { key: "gone".to_owned(), value: None }]
+    }
+
     fn entry() -> (Bytes, Commit) {
         let mut builder = EntryBuilder::new();
         builder.create("a");
@@ -236,6 +263,9 @@ mod tests {
             })
             .unwrap();
         builder.delete("b");
+        for record in records() {
+            builder.record(&record);
+        }
         builder.finish(7, 99).unwrap()
     }
 
@@ -248,6 +278,7 @@ mod tests {
         assert_eq!(actions[0], Action::Create("a".to_owned()));
         assert_eq!(actions[1], Action::Rows("a".to_owned(), rows));
         assert_eq!(actions[2], Action::Delete("b".to_owned()));
+        assert_eq!(actions[3..], records().map(Action::Record));
         assert_eq!(commit_of(7, 99, actions), commit);
     }
 

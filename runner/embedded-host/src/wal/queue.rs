@@ -10,6 +10,7 @@ use super::admission::Pending;
 use crate::error::LimitExceeded;
 use crate::limits;
 use crate::line::ParsedTable;
+use crate::records::Record;
 use crate::table::State;
 
 /// One database's rows of a write.
@@ -34,7 +35,9 @@ pub(crate) enum Operation {
 #[derive(Debug)]
 pub(crate) struct Queued {
     pub(crate) operation: Operation,
-    /// The bytes of line protocol, by which commits are gathered.
+    /// Records that are committed in the same entry.
+    pub(crate) records: Vec<Record>,
+    /// The bytes of line protocol and records, by which commits are gathered.
     pub(crate) bytes: usize,
     /// Told the sequence, or why there is none.
     pub(crate) reply: Option<oneshot::Sender<Result<u64, String>>>,

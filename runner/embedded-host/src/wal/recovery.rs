@@ -25,7 +25,9 @@ pub(crate) struct RecoveredLog {
     pub(crate) bytes_cut: u64,
 }
 
-/// Reads every segment in `directory` and hands the entries above `covered`, which no snapshot holds, to `replay` in their order.
+/// Reads every segment in `directory` and hands the entries above `covered`, which no snapshot holds, to `replay` in their order,
+/// each action with its sequence. Of entries up to `covered` it hands out the records, which are kept by a store of their own that
+/// has them up to `recorded`; `None` for a new store, which takes what there is.
 ///
 /// A last segment that ends in the middle of an entry, as a crash leaves it, is cut there.
 ///
@@ -34,10 +36,13 @@ pub(crate) struct RecoveredLog {
 pub(crate) fn recover(
     directory: &Path,
     covered: u64,
-    mut replay: impl FnMut(Action) -> Result<(), String>,
+    recorded: Option<u64>,
+    mut replay: impl FnMut(u64, Action) -> Result<(), String>,
 ) -> Result<RecoveredLog, OpenError> {
     let paths = segment_paths(directory)?;
     let mut log = RecoveredLog { last_sequence: covered, ..RecoveredLog::default() };
+    // Behind this sequence every entry must be there.
+    let floor = recorded.map_or(covered, |recorded| recorded.min(covered));
     let mut previous: Option<u64> = None;
     for (number, (first, path)) in paths.iter().enumerate() {
         let mut reader = SegmentReader::open(path, number + 1 == paths.len())?;
@@ -47,8 +52,7 @@ pub(crate) fn recover(
             if header.sequence != expected || previous.is_some_and(|previous| previous >= header.sequence) {
                 return Err(reader.corrupt(format!("entry {} stands where {expected} should", header.sequence)));
             }
-            // What a snapshot covers may have gaps; behind it every entry must be there.
-            let next = previous.unwrap_or_default().max(covered) + 1;
+            let next = previous.unwrap_or_default().max(floor) + 1;
             if header.sequence > next {
                 return Err(OpenError::Gap { expected: next, found: header.sequence });
             }
@@ -58,8 +62,10 @@ pub(crate) fn recover(
                 log.last_sequence = header.sequence;
                 log.entries += 1;
                 log.entry_bytes += header.entry_bytes();
-                for action in actions {
-                    replay(action).map_err(|reason| reader.corrupt(reason))?;
+            }
+            for action in actions {
+                if header.sequence > covered || matches!(action, Action::Record(_)) {
+                    replay(header.sequence, action).map_err(|reason| reader.corrupt(reason))?;
                 }
             }
         }

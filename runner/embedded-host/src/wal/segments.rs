@@ -14,8 +14,8 @@ use crate::limits::ENTRIES_PER_MARK;
 /// The first bytes of every segment.
 const MAGIC: [u8; 8] = *b"BULKHWAL";
 
-/// The version of the format that is written, and the newest that is read.
-pub(super) const FORMAT_VERSION: u32 = 1;
+/// The version of the format that is written, and the newest that is read. Version 2 added records.
+pub(super) const FORMAT_VERSION: u32 = 2;
 
 /// Bytes before a segment's first entry: magic, version, four that are reserved.
 pub(super) const SEGMENT_HEADER_BYTES: u64 = 16;
@@ -123,6 +123,11 @@ impl Segments {
     pub(crate) fn gone(&self, sequence: u64) -> ReadError {
         let oldest = self.list.iter().find(|segment| segment.first <= segment.last && segment.last >= sequence);
         ReadError::Gone { wanted: sequence, oldest: oldest.map_or(sequence + 1, |segment| segment.first) }
+    }
+
+    /// Whether [`Segments::remove_up_to`] would remove anything.
+    pub(crate) fn has_up_to(&self, floor: u64) -> bool {
+        self.list.len() > 1 && self.list.first().is_some_and(|segment| segment.last <= floor)
     }
 
     /// Removes the segments whose entries all are at most `floor`, except for the last, which may be the one that is written.

@@ -93,6 +93,8 @@ impl Writer {
                 .map_err(|error| error.to_string())?;
             rows.push((group, batch));
         }
+        let records = || taken.iter().flat_map(|queued| &queued.records);
+        records().for_each(|record| entry.record(record));
         let sequence = self.last_sequence + 1;
         let recorded_at_ns = (self.shared.now)();
         let (bytes, commit) =
@@ -101,6 +103,7 @@ impl Writer {
         self.last_sequence = sequence;
         self.shared.segments.lock().note(sequence, offset);
         self.apply(taken, rows);
+        self.shared.records.apply(sequence, records().cloned().collect());
         self.publish(commit, bytes.len());
         Ok(sequence)
     }
@@ -133,7 +136,7 @@ impl Writer {
         self.shared.recent.lock().push(Arc::new(commit), bytes);
         self.shared.head.send_replace(sequence);
         let unsaved = self.shared.unsaved_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if unsaved >= self.shared.snapshot_bytes {
+        if unsaved >= self.shared.snapshot_bytes || self.shared.records.wants_sync() {
             self.shared.upkeep.notify_one();
         }
     }

@@ -4,6 +4,7 @@
 
 mod feed;
 mod queries;
+mod records;
 mod recovery;
 mod snapshots;
 mod world;

@@ -105,10 +105,10 @@ async fn a_newer_format_and_a_missing_segment_are_refused() {
     assert_eq!(segments.len(), 3);
     let good = fs::read(&segments[2]).unwrap();
     let mut newer = good.clone();
-    newer[8] = 2;
+    newer[8] = 3;
     fs::write(&segments[2], &newer).unwrap();
     let error = world.open_error().await.to_string();
-    assert!(error.ends_with("has format version 2, this program reads up to 1"), "{error}");
+    assert!(error.ends_with("has format version 3, this program reads up to 2"), "{error}");
     fs::write(&segments[2], &good).unwrap();
     let middle = fs::read(&segments[1]).unwrap();
     fs::remove_file(&segments[1]).unwrap();

@@ -128,7 +128,7 @@ pub(super) fn status(error: &EngineError) -> Status {
         EngineError::Running(_) => Status::failed_precondition(text),
         EngineError::TooMany => Status::resource_exhausted(text),
         EngineError::Catalog(CatalogError::Conflict) => Status::aborted(text),
-        EngineError::Catalog(_) => Status::internal(text),
+        EngineError::Catalog(_) | EngineError::Journal(_) => Status::internal(text),
         EngineError::Stopping => Status::unavailable(text),
     }
 }

@@ -57,7 +57,7 @@ impl From<EngineError> for Refusal {
             EngineError::Plugin(_) | EngineError::Unusable(_) | EngineError::Name(_) => StatusCode::BAD_REQUEST,
             EngineError::TooMany => StatusCode::UNPROCESSABLE_ENTITY,
             EngineError::Catalog(CatalogError::Conflict) => StatusCode::CONFLICT,
-            EngineError::Catalog(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            EngineError::Catalog(_) | EngineError::Journal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             EngineError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self(status, error.to_string())

@@ -1,5 +1,7 @@
 //! The embedded host behind the traits of this crate.
 
+mod feed;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,19 +11,17 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bulkhead_embedded_host as embedded;
 use bulkhead_embedded_host::{EmbeddedHost, ParameterValue, Precision};
-use chrono::DateTime;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use object_store::ObjectStore;
-use parking_lot::Mutex;
-use tokio::sync::watch;
 
-use super::readers::{ReaderId, Readers};
+use self::feed::Feed;
 use super::{
-    ClientWrite, ClientWriteError, DataApi, DatabaseError, FeedCommit, FeedDatabase, FeedError, FeedTable, Host,
-    HostError, LineError, Parameter, Query, Rows, WalFeed, Write,
+    ClientWrite, ClientWriteError, DataApi, DatabaseError, Host, HostError, LineError, Parameter, Query, RefusedLines,
+    Rows, WalFeed, Write,
 };
 use crate::clock::{SharedClock, nanos};
+use crate::journal::{Ledger, Record};
 use crate::limits;
 use crate::system_tables::SystemTables;
 
@@ -43,7 +43,7 @@ pub async fn open(
     (store, directory): (Arc<dyn ObjectStore>, Option<&Path>),
     settings: &EmbeddedSettings,
     clock: SharedClock,
-    tables: Arc<SystemTables>,
+    (tables, ledger): (Arc<SystemTables>, Arc<Ledger>),
 ) -> Result<Arc<Embedded>, String> {
     let now = Arc::new(move || nanos(clock.now()));
     let mut config = embedded::Config::new(wal_dir.to_owned(), store, object_store::path::Path::from("data"), now);
@@ -52,6 +52,9 @@ pub async fn open(
     config.snapshot_bytes = settings.snapshot_bytes;
     config.recent_bytes_max = limits::RECENT_COMMITS_BYTES_MAX;
     config.system_tables = Arc::new(Tables(tables));
+    // Nothing goes before the triggers have said where they are.
+    config.released = 0;
+    config.records = Arc::new(Records(Arc::clone(&ledger)));
     let host = EmbeddedHost::open(config).await.map_err(|error| error.to_string())?;
     let recovery = host.recovery();
     if recovery.entries_replayed > 0 {
@@ -61,7 +64,7 @@ pub async fn open(
             recovery.rows_replayed
         );
     }
-    Ok(Arc::new(Embedded { feed: Arc::new(Feed { host: host.clone(), readers: Mutex::default() }), host }))
+    Ok(Arc::new(Embedded { feed: Arc::new(Feed::new(host.clone())), host, ledger }))
 }
 
 /// The embedded host.
@@ -69,6 +72,7 @@ pub async fn open(
 pub struct Embedded {
     host: EmbeddedHost,
     feed: Arc<Feed>,
+    ledger: Arc<Ledger>,
 }
 
 impl Host for Embedded {
@@ -89,6 +93,32 @@ impl Host for Embedded {
             let written = self.host.write_all(write.batches, default_time, write.no_sync).await;
             written.map_err(|error| write_error(error, refused_name))
         })
+    }
+
+    fn commit(
+        &self,
+        write: Option<Write>,
+        records: Vec<Record>,
+    ) -> BoxFuture<'_, Result<Vec<RefusedLines>, HostError>> {
+        Box::pin(async move {
+            let (batches, default_time) =
+                write.map_or((Vec::new(), 0), |write| (write.batches, nanos(write.default_time)));
+            let records = records.into_iter().map(|Record { key, value }| embedded::Record { key, value }).collect();
+            let refused = self.host.commit_all(batches, default_time, records).await.map_err(write_error)?;
+            let refusal = |refused: embedded::Refused| RefusedLines {
+                database: refused.database,
+                reason: write_error(refused.error).to_string(),
+            };
+            Ok(refused.into_iter().map(refusal).collect())
+        })
+    }
+
+    fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    fn readers_joined(&self) {
+        self.feed.open();
     }
 
     fn feed(&self, _database: &str) -> Arc<dyn WalFeed> {
@@ -138,77 +168,25 @@ impl DataApi for Embedded {
     }
 }
 
-/// The embedded host's commits.
+/// Our journal in the embedded host's terms.
 #[derive(Debug)]
-struct Feed {
-    host: EmbeddedHost,
-    readers: Mutex<Readers>,
-}
+struct Records(Arc<Ledger>);
 
-impl Feed {
-    /// The log keeps what a reader has not done; told under the lock, so that floors arrive in order.
-    fn release(&self, readers: &Readers) {
-        self.host.release_up_to(readers.floor().unwrap_or(u64::MAX));
-    }
-}
-
-impl WalFeed for Feed {
-    fn head(&self) -> watch::Receiver<u64> {
-        self.host.head()
+impl embedded::RecordStore for Records {
+    fn durable(&self) -> Option<u64> {
+        self.0.durable()
     }
 
-    fn next_after(&self, after: u64) -> BoxFuture<'_, Result<Option<Arc<FeedCommit>>, FeedError>> {
-        Box::pin(async move {
-            let commit = self.host.read_commit(after).await.map_err(|error| {
-                let oldest = match &error {
-                    embedded::ReadError::Gone { oldest, .. } => Some(*oldest),
-                    _ => None,
-                };
-                FeedError { reason: error.to_string(), oldest }
-            })?;
-            Ok(commit.map(|commit| Arc::new(feed_commit(&commit))))
-        })
+    fn apply(&self, sequence: u64, records: Vec<embedded::Record>) {
+        self.0.apply(sequence, records.into_iter().map(|embedded::Record { key, value }| Record { key, value }));
     }
 
-    fn join(&self) -> (ReaderId, u64) {
-        let mut readers = self.readers.lock();
-        let head = *self.host.head().borrow();
-        let reader = readers.join(head);
-        self.release(&readers);
-        (reader, head)
+    fn wants_sync(&self) -> bool {
+        self.0.wants_sync()
     }
 
-    fn advance(&self, reader: ReaderId, position: u64) {
-        let mut readers = self.readers.lock();
-        let before = readers.floor();
-        readers.advance(reader, position);
-        if readers.floor() != before {
-            self.release(&readers);
-        }
-    }
-
-    fn leave(&self, reader: ReaderId) {
-        let mut readers = self.readers.lock();
-        readers.leave(reader);
-        self.release(&readers);
-    }
-}
-
-/// Names and reference counts are copied, rows are not.
-fn feed_commit(commit: &embedded::Commit) -> FeedCommit {
-    let table = |table: &embedded::TableRows| FeedTable {
-        table: table.table.clone(),
-        rows: table.rows,
-        ipc: table.ipc.clone(),
-    };
-    let database = |batch: &embedded::DatabaseBatch| FeedDatabase {
-        database: batch.database.clone(),
-        tables: batch.tables.iter().map(table).collect(),
-    };
-    FeedCommit {
-        sequence: commit.sequence,
-        recorded_at: DateTime::from_timestamp_nanos(commit.recorded_at_ns),
-        databases: commit.databases.iter().map(database).collect(),
+    fn sync(&self) -> Result<(), String> {
+        self.0.sync().map_err(|error| error.to_string())
     }
 }
 
