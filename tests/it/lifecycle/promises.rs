@@ -31,7 +31,7 @@ fn wrong(runner: &TestRunner, target: &str) -> Vec<Value> {
 fn every_row_has_its_effect_exactly_once_whenever_the_runner_is_killed() {
     let mut runner = world();
     let mut chance = fastrand::Rng::new();
-    println!("seed {}", chance.get_seed());
+    eprintln!("seed {}", chance.get_seed());
     let mut first = 1;
     for _ in 0..8 {
         let writer = Writer::start_at(runner.client(), first);
