@@ -90,6 +90,7 @@ impl Cursor {
     pub(super) fn finish(&self, event: u64, is_recorded: bool) {
         let mut state = self.state.lock();
         state.progress.finish(event);
+        self.advance_at_once(&state);
         if is_recorded && !self.overlaps {
             let position = state.progress.position();
             self.set_recorded(&mut state, position);
@@ -106,10 +107,18 @@ impl Cursor {
     pub(super) fn pass(&self, event: u64, has_rows: bool) {
         let mut state = self.state.lock();
         state.progress.finish(event);
+        self.advance_at_once(&state);
         // A commit of records only is passed over for nothing: counting it would make the next record follow from the last.
         state.skipped += u64::from(has_rows);
         if state.skipped >= limits::COMMITS_SKIPPED_MAX {
             self.moved.notify_one();
+        }
+    }
+
+    /// Tells a feed that is not durable how far the trigger is: there is nothing to be recorded before.
+    fn advance_at_once(&self, state: &State) {
+        if let Some(reader) = self.reader.filter(|_| !self.feed.is_durable()) {
+            self.feed.advance(reader, state.progress.position());
         }
     }
 

@@ -57,6 +57,9 @@ pub struct FeedError {
 
 /// The committed rows of a host, in order.
 pub trait WalFeed: Send + Sync + 'static {
+    /// Whether commits outlive the runner, so that a position has to be recorded before what lies behind it may go. Of another feed
+    /// the host keeps what no reader is done with.
+    fn is_durable(&self) -> bool;
     /// The last sequence number that was committed; changes wake the readers.
     fn head(&self) -> watch::Receiver<u64>;
     /// The first commit after `after`, or `None` when there is none yet.
@@ -144,6 +147,10 @@ impl MemoryFeed {
 }
 
 impl WalFeed for MemoryFeed {
+    fn is_durable(&self) -> bool {
+        false
+    }
+
     fn head(&self) -> watch::Receiver<u64> {
         self.head.subscribe()
     }
