@@ -104,10 +104,11 @@ impl Host for Embedded {
             let (batches, default_time) =
                 write.map_or((Vec::new(), 0), |write| (write.batches, nanos(write.default_time)));
             let records = records.into_iter().map(|Record { key, value }| embedded::Record { key, value }).collect();
-            let refused = self.host.commit_all(batches, default_time, records).await.map_err(write_error)?;
+            let refused =
+                self.host.commit_all(batches, default_time, records).await.map_err(|error| write_error(error, None))?;
             let refusal = |refused: embedded::Refused| RefusedLines {
+                reason: write_error(refused.error, refused_name(&refused.database)).to_string(),
                 database: refused.database,
-                reason: write_error(refused.error).to_string(),
             };
             Ok(refused.into_iter().map(refusal).collect())
         })
