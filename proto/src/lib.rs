@@ -8,12 +8,16 @@
 
 #![deny(missing_docs)]
 
+mod socket;
+
 /// Version of `bulkhead.worker.v1` that this build speaks. Both ends ship together; the number is
 /// compared at the start of a session so that a stale worker package is refused by name.
 pub const WORKER_PROTOCOL_VERSION: u32 = 1;
 
-/// Sizes of the HTTP/2 connection between runner and worker, the same on both ends.
+/// The connection between runner and worker: HTTP/2 on a socketpair, with the same sizes on both ends.
 pub mod transport {
+    pub use crate::socket::SessionSocket;
+
     /// Largest HTTP/2 frame, bytes. At 1 MiB an Arrow payload of 1 MB crosses in about a third of the
     /// time that the protocol's default of 16 KiB takes; larger frames were not faster.
     pub const FRAME_BYTES_MAX: u32 = 1 << 20;

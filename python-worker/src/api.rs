@@ -187,10 +187,12 @@ impl PluginApi {
                     return Err(PyRuntimeError::new_err("the session with the runner has ended"));
                 }
             };
+            self.shared.driver.need();
             py.detach(|| std::thread::sleep(ROOM_POLL));
             py.check_signals()?;
             self.check_usable()?;
         }
+        self.shared.driver.need();
         loop {
             if let Some(answer) = py.detach(|| slot.wait()) {
                 return Ok(answer);
@@ -234,6 +236,7 @@ fn build<'py>(line_builder: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>
 pub(crate) fn wait_for_room(py: Python<'_>, shared: &Shared, room: Room) -> PyResult<()> {
     let mut room = room;
     while room == Room::Full {
+        shared.driver.need();
         room = py.detach(|| shared.outbox.wait_for_room(ROOM_POLL));
         py.check_signals()?;
     }

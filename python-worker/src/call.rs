@@ -141,6 +141,7 @@ impl Call {
             self.wait_for_client(py)?;
             let part = ResponsePart { invocation_id: self.invocation.id(), body: Bytes::copy_from_slice(part) };
             self.shared.outbox.post(Fact::ResponsePart(part));
+            self.shared.driver.need();
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! Bulkhead's worker: the extension module `bulkhead_worker._native`, and the files of the Python package
 //! around it.
 //!
-//! Two threads share the work. The plugin runs on Python's main thread; the session with the runner
-//! runs on a native thread that never needs the GIL ([`outbox`] and the inbox lie between them).
+//! The plugin runs on Python's main thread, which also drives the session with the runner while it has nothing to do. A
+//! native thread drives it meanwhile; it never needs the GIL ([`outbox`] and the inbox lie between them).
 //!
 //! The runner links this crate for [`package`] alone. Whatever uses Python is private to the extension,
 //! so that the linker leaves it out of the runner.
@@ -21,6 +21,7 @@ mod arrow_rows;
 mod cache;
 mod call;
 mod clock;
+mod driver;
 mod errors;
 mod exit;
 mod handshake;
@@ -32,7 +33,6 @@ mod question;
 mod rows;
 mod session;
 mod shared;
-mod thread;
 mod transport;
 
 /// The extension module.

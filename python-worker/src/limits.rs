@@ -18,6 +18,11 @@ pub const ROOM_POLL: Duration = Duration::from_millis(50);
 /// Orders that may wait for the main thread. Above it the session is not read, so HTTP/2 holds the
 /// runner back.
 pub const INBOX_ORDERS_MAX: usize = 64;
+/// How often the helper looks whether the main thread is still inside the same call. The session is driven again after one
+/// to two of them: a person or a ping does not notice, and a call that is shorter costs no hand-over.
+pub const HELPER_LOOK: Duration = Duration::from_millis(1);
+/// Looks without a change after which the helper sleeps until it is woken, so that an idle worker costs nothing.
+pub const HELPER_LOOKS_MAX: u32 = 20;
 /// Questions that may be under way at a time; a thread that asks one more waits.
 pub const QUESTIONS_MAX: usize = 64;
 /// Pause between two signals for one cancelled call. A signal that comes just before a blocking call

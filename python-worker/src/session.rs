@@ -15,22 +15,28 @@ use pyo3::exceptions::{PyConnectionError, PySystemExit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::api::{PluginApi, wait_for_room};
 use crate::cache::CacheStore;
 use crate::call::{Call, failure};
 use crate::capture::LineAssembler;
+use crate::driver::Driver;
 use crate::gather::{Order, PendingCall};
-use crate::inbox::Inbox;
+use crate::handshake;
+use crate::inbox::SignalBell;
+use crate::life;
 use crate::limits::{CLOSE_TIMEOUT, FLUSH_BYTES, QUESTIONS_MAX};
 use crate::outbox::{Outbox, Room};
 use crate::shared::{CANCEL_SIGNAL, Shared};
-use crate::thread;
 
 /// The session with the runner.
 #[pyclass(frozen, module = "bulkhead_worker._native")]
 pub(crate) struct Session {
     shared: Arc<Shared>,
+    signals: SignalBell,
+    /// It ends with the process.
+    _life: JoinHandle<()>,
     cache: Arc<CacheStore>,
     stdout: Mutex<LineAssembler>,
     stderr: Mutex<LineAssembler>,
@@ -43,12 +49,22 @@ pub(crate) fn connect(py: Python<'_>, fd: RawFd, python_version: String) -> PyRe
     let outbox = Arc::new(Outbox::default());
     let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
     let socket = adopt(fd).map_err(std::io::Error::from)?;
-    let inbox = Inbox::new()?;
-    let starting = thread::start(socket, Arc::clone(&outbox), python_version, asked)?;
-    let welcomed = py.detach(|| starting.welcomed()).map_err(PyConnectionError::new_err)?;
-    let shared = Arc::new(Shared::new(outbox, inbox, questions, pthread_self(), welcomed.limits));
-    welcomed.go_on(Arc::clone(&shared));
-    Ok(Session { shared, cache: Arc::default(), stdout: Mutex::default(), stderr: Mutex::default(), fd })
+    let driver = Driver::start()?;
+    let opening =
+        async { Ok((SignalBell::new()?, handshake::open(socket, Arc::clone(&outbox), python_version).await)) };
+    let (signals, opened) = py.detach(|| driver.drive(opening)).map_err(|error: std::io::Error| PyErr::from(error))?;
+    let opened = opened.map_err(PyConnectionError::new_err)?;
+    let shared = Arc::new(Shared::new(Arc::clone(&driver), outbox, questions, pthread_self(), opened.limits));
+    let life = driver.spawn(life::run(opened, Arc::clone(&shared), asked));
+    Ok(Session {
+        shared,
+        signals,
+        _life: life,
+        cache: Arc::default(),
+        stdout: Mutex::default(),
+        stderr: Mutex::default(),
+        fd,
+    })
 }
 
 #[expect(unsafe_code, reason = "a descriptor that was inherited by number has no safe owner yet")]
@@ -72,13 +88,19 @@ impl Session {
     /// code, so a handler that the plugin left behind cannot raise in the middle of it.
     fn serve(&self, py: Python<'_>, load: &Bound<'_, PyAny>, call: &Bound<'_, PyAny>) -> PyResult<()> {
         loop {
-            match py.detach(|| self.shared.inbox.pop()) {
+            match py.detach(|| self.shared.driver.drive(self.next_order())) {
                 Some(Order::Load(order)) => self.load(py, order, load)?,
                 Some(Order::Call(order)) => self.call(py, order, call)?,
                 Some(Order::Drain) => return Ok(()),
                 None => self.run_signal_handlers(py)?,
             }
         }
+    }
+
+    /// To be given to `signal.set_wakeup_fd`, so that a signal is handled while there is nothing to do.
+    #[getter]
+    fn signal_fd(&self) -> RawFd {
+        self.signals.fd()
     }
 
     /// The reason for which the call inside the plugin has to stop; each is given once.
@@ -137,6 +159,15 @@ impl Session {
 }
 
 impl Session {
+    /// The next order; `None` when a signal came first.
+    async fn next_order(&self) -> Option<Order> {
+        tokio::select! {
+            biased;
+            order = self.shared.inbox.next() => Some(order),
+            () = self.signals.rung() => None,
+        }
+    }
+
     fn load(&self, py: Python<'_>, order: LoadTrigger, handler: &Bound<'_, PyAny>) -> PyResult<()> {
         *self.shared.database.lock() = Arc::from(order.database.as_str());
         let trigger = Py::new(py, Trigger { load: order })?;

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::capture::cut_line;
 use crate::clock;
+use crate::driver::Driver;
 use crate::inbox::Inbox;
 use crate::invocation::Invocation;
 use crate::outbox::{Outbox, Room};
@@ -27,6 +28,8 @@ pub(crate) const CANCEL_SIGNAL: Signal = Signal::SIGURG;
 pub(crate) struct Shared {
     /// Facts for the runner.
     pub(crate) outbox: Arc<Outbox>,
+    /// Who drives the session.
+    pub(crate) driver: Arc<Driver>,
     /// Orders for the main thread.
     pub(crate) inbox: Inbox,
     /// Questions for the runner.
@@ -50,15 +53,16 @@ pub(crate) struct Shared {
 impl Shared {
     /// The state at the start. To be called on the main thread.
     pub(crate) fn new(
+        driver: Arc<Driver>,
         outbox: Arc<Outbox>,
-        inbox: Inbox,
         questions: mpsc::Sender<Question>,
         main_thread: Pthread,
         limits: WorkerLimits,
     ) -> Self {
         Self {
             outbox,
-            inbox,
+            driver,
+            inbox: Inbox::default(),
             questions,
             limits,
             database: Mutex::new(Arc::from("")),
@@ -120,7 +124,12 @@ impl Shared {
             message,
             dropped_before: 0,
         };
-        self.outbox.log(invocation_id, entry)
+        let room = self.outbox.log(invocation_id, entry);
+        if level >= LogLevel::Warn {
+            // It may be the last thing that the plugin says.
+            self.driver.need();
+        }
+        room
     }
 
     /// Longest log line.
@@ -146,6 +155,7 @@ impl Shared {
 
     /// Waits, at most `timeout`, until the runner has ended its side.
     pub(crate) fn wait_until_ended(&self, timeout: Duration) {
+        self.driver.need();
         let mut ended = self.ended.lock();
         if !*ended {
             self.ended_changed.wait_for(&mut ended, timeout);

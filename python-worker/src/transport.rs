@@ -2,12 +2,13 @@
 
 use std::future::ready;
 use std::io;
-use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::unix::net::UnixStream;
 
-use bulkhead_proto::transport::{CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES};
+use bulkhead_proto::transport::{
+    CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES, SessionSocket,
+};
 use bulkhead_proto::worker::v1::worker_service_client::WorkerServiceClient;
 use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
@@ -19,10 +20,9 @@ const AUTHORITY: &str = "http://runner.invalid";
 /// # Errors
 /// When the socket cannot be used or the peer does not speak HTTP/2.
 pub(crate) async fn connect(
-    socket: StdUnixStream,
+    socket: UnixStream,
 ) -> Result<WorkerServiceClient<Channel>, Box<dyn std::error::Error + Send + Sync>> {
-    socket.set_nonblocking(true)?;
-    let mut only = Some(TokioIo::new(UnixStream::from_std(socket)?));
+    let mut only = Some(TokioIo::new(SessionSocket::new(socket)?));
     let connector = service_fn(move |_| ready(only.take().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))));
     let channel = Endpoint::from_static(AUTHORITY)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)

@@ -128,6 +128,7 @@ class Session:
     """The session with the runner."""
 
     CANCEL_SIGNAL: int
+    signal_fd: int
 
     def serve(
         self,

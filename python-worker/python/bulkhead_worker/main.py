@@ -8,7 +8,7 @@ import os
 import sys
 
 # The C module: `signal` imports `enum`, which takes a tenth of the worker's start.
-from _signal import signal  # type: ignore[import-not-found]
+from _signal import set_wakeup_fd, signal  # type: ignore[import-not-found]
 from types import ModuleType
 
 from bulkhead_worker import capture, logs
@@ -88,6 +88,7 @@ def _handle_cancellation(session: Session) -> None:
             raise Cancelled(reason)
 
     signal(session.CANCEL_SIGNAL, cancel)
+    set_wakeup_fd(session.signal_fd, warn_on_full_buffer=False)
 
 
 def _handle_forks(session: Session) -> None:

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bulkhead_proto::transport;
+use bulkhead_proto::transport::{self, SessionSocket};
 use bulkhead_proto::worker::v1 as wire;
 use bulkhead_proto::worker::v1::worker_service_server::{WorkerService, WorkerServiceServer};
 use futures_util::StreamExt;
@@ -11,7 +11,6 @@ use futures_util::stream::BoxStream;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
-use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::TaskTracker;
@@ -52,7 +51,7 @@ pub struct Endpoint {
 }
 
 /// Serves one worker on `socket`. The tasks belong to `tracker` and end with the socket.
-pub fn open(socket: UnixStream, questions: Arc<dyn Questions>, tracker: &TaskTracker) -> Endpoint {
+pub fn open(socket: SessionSocket, questions: Arc<dyn Questions>, tracker: &TaskTracker) -> Endpoint {
     let (opened_tx, opened) = oneshot::channel();
     let (closed_tx, closed) = oneshot::channel();
     let service = WorkerServiceServer::new(Service { opened: Mutex::new(Some(opened_tx)), questions })

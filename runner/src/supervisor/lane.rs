@@ -10,9 +10,10 @@ use bulkhead_proto::worker::v1::session_response::Order;
 use bulkhead_proto::worker::v1::{Cancel, Drain, ResponseRead, SessionResponse};
 use bulkhead_python_worker::package::{EXIT_PROTOCOL, EXIT_SESSION_LOST};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
+use super::alarm::Alarm;
 use super::end::WorkerEnd;
 use super::pool::Shared;
 use super::process::{ProcessEnd, WorkerProcess};
@@ -63,17 +64,18 @@ pub(super) async fn run(shared: Arc<Shared>, mut jobs: mpsc::Receiver<Job>) {
             return;
         }
     };
+    let mut alarm = Alarm::new();
     let mut job = Some(first);
     let ended = loop {
         let current = match job.take() {
             Some(job) => job,
-            None => match idle(&mut worker, &shared, &mut jobs).await {
+            None => match idle(&mut worker, &shared, &mut jobs, &mut alarm).await {
                 Ok(Some(job)) => job,
                 Ok(None) => break Ok(()),
                 Err(ended) => break Err((ended, None)),
             },
         };
-        match serve(&mut worker, &shared, current).await {
+        match serve(&mut worker, &shared, current, &mut alarm).await {
             Ok(()) => {}
             Err(broken) => break Err((broken.ended, broken.waiting)),
         }
@@ -104,7 +106,12 @@ fn answer(reply: oneshot::Sender<CallResult>, end: CallEnd, elapsed: Duration, w
 }
 
 /// Waits for the next job, or for the end of the worker's patience.
-async fn idle(worker: &mut Worker, shared: &Shared, jobs: &mut mpsc::Receiver<Job>) -> Result<Option<Job>, Ended> {
+async fn idle(
+    worker: &mut Worker,
+    shared: &Shared,
+    jobs: &mut mpsc::Receiver<Job>,
+    alarm: &mut Alarm,
+) -> Result<Option<Job>, Ended> {
     let deadline = Instant::now() + shared.supervisor.settings.idle_timeout;
     loop {
         tokio::select! {
@@ -121,20 +128,20 @@ async fn idle(worker: &mut Worker, shared: &Shared, jobs: &mut mpsc::Receiver<Jo
                 }
                 _ => {}
             },
-            () = sleep_until(deadline) => return Ok(None),
+            () = alarm.until(deadline) => return Ok(None),
         }
     }
 }
 
 /// Does one job and answers it, unless the worker ends over it.
-async fn serve(worker: &mut Worker, shared: &Shared, job: Job) -> Result<(), Broken> {
+async fn serve(worker: &mut Worker, shared: &Shared, job: Job, alarm: &mut Alarm) -> Result<(), Broken> {
     let Job { call, reply } = job;
     let begun = Instant::now();
     worker.supervisor.registry.update(worker.id, |row| {
         row.state = WorkerState::Running;
         row.invocations += 1;
     });
-    let ended = match worker.call(&call, &shared.spec).await {
+    let ended = match worker.call(&call, &shared.spec, alarm).await {
         Ok((end, Trust::Kept)) => {
             if matches!(end, CallEnd::Returned { .. }) {
                 shared.succeeded();
@@ -189,7 +196,7 @@ impl Worker {
     }
 
     /// One call, from the order to the result.
-    async fn call(&mut self, call: &Call, spec: &WorkerSpec) -> Result<(CallEnd, Trust), Ended> {
+    async fn call(&mut self, call: &Call, spec: &WorkerSpec, alarm: &mut Alarm) -> Result<(CallEnd, Trust), Ended> {
         let id = wire_id();
         self.session.begin(id, call.invocation, call.body.is_some());
         let orders = super::pool::orders(call, id);
@@ -215,7 +222,7 @@ impl Worker {
                     deadline = self.cancel(id, &WorkerEnd::Cancelled);
                     cancelled = Some(WorkerEnd::Cancelled);
                 }
-                () = sleep_until(deadline) => match cancelled.take() {
+                () = alarm.until(deadline) => match cancelled.take() {
                     None => {
                         let end = WorkerEnd::Deadline(call.timeout);
                         deadline = self.cancel(id, &end);

@@ -3,6 +3,7 @@
 //! A [`Pool`] belongs to one trigger and hands calls to its workers. Each worker is one lane: a task that owns the
 //! process and its session from start to end, and does one call at a time.
 
+mod alarm;
 mod check;
 mod end;
 mod lane;

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bulkhead_launcher::{LaunchPolicy, Report};
+use bulkhead_proto::transport::SessionSocket;
 use bulkhead_proto::worker::v1::session_request::Fact;
 use bulkhead_proto::worker::v1::session_response::Order;
 use bulkhead_proto::worker::v1::{LoadTrigger, SessionResponse, Welcome, WorkerLimits};
-use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -115,8 +115,7 @@ async fn launch(supervisor: &Supervisor, spec: &WorkerSpec, environment: &Enviro
     let start = |reason: String| StartFailure::from(WorkerEnd::Start(reason));
     let (ours, theirs) =
         std::os::unix::net::UnixStream::pair().map_err(|error| start(format!("session socket: {error}")))?;
-    ours.set_nonblocking(true).map_err(|error| start(format!("session socket: {error}")))?;
-    let ours = UnixStream::from_std(ours).map_err(|error| start(format!("session socket: {error}")))?;
+    let ours = SessionSocket::new(ours).map_err(|error| start(format!("session socket: {error}")))?;
     let policy = policy(supervisor, spec, environment).map_err(|error| start(format!("home directory: {error}")))?;
     let id = Uuid::now_v7();
     let endpoint = session::open(ours, Arc::clone(&spec.questions), &supervisor.tracker);
