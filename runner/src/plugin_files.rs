@@ -3,6 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::environment::requirement_files;
 use crate::trigger::PluginLocation;
 
 /// A plugin that cannot be used. Worded as by InfluxDB 3, without the path of the plugin directory.
@@ -93,12 +94,13 @@ fn resolve_below(root: &Path, path: &str) -> Result<PathBuf, PluginFileError> {
     Ok(resolved)
 }
 
-/// The time of the last change of a plugin's code, for noticing that a failed plugin is worth another try.
+/// The time of the last change of a plugin's code and requirements, for noticing that a failed plugin is worth another try.
 #[must_use]
 pub fn changed_at(plugin: &Path) -> Option<SystemTime> {
     let newest = |path: &Path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
     if !plugin.is_dir() {
-        return newest(plugin);
+        let beside = requirement_files(plugin).into_iter().filter_map(|path| newest(&path));
+        return newest(plugin).into_iter().chain(beside).max();
     }
     let entries = std::fs::read_dir(plugin).ok()?;
     entries.filter_map(|entry| newest(&entry.ok()?.path())).max()
@@ -140,5 +142,19 @@ mod tests {
         for path in ["../secret.py", "multi/../a.py", "/etc/hostname", "link.py"] {
             check(path, &traversal(path));
         }
+    }
+
+    #[test]
+    fn a_change_of_what_a_plugin_asks_for_is_a_change_of_the_plugin() {
+        let root = tempfile::tempdir().unwrap();
+        let changed = |name: &str, seconds: u64| {
+            let file = std::fs::File::create(root.path().join(name)).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds)).unwrap();
+            changed_at(&root.path().join("a.py")).unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+        };
+        assert_eq!(changed("a.py", 10), 10);
+        assert_eq!(changed("other.py", 20), 10);
+        assert_eq!(changed("requirements.txt", 30), 30);
+        assert_eq!(changed("manifest.toml", 40), 40);
     }
 }

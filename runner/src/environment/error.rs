@@ -115,10 +115,10 @@ pub enum RequirementsError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The metadata in the plugin's file.
+    /// The metadata in the plugin's file, in a manifest or in a project's file.
     #[error("`{}`: {reason}", path.display())]
-    Inline {
-        /// The plugin's file.
+    Declared {
+        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,

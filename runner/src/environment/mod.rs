@@ -24,6 +24,7 @@ mod interpreter;
 mod limits;
 mod marker;
 mod output_tail;
+mod project_files;
 mod requirements;
 mod requirements_file;
 mod store;
@@ -38,7 +39,7 @@ use std::path::PathBuf;
 
 pub use error::{EnvironmentError, RequirementsError};
 pub use interpreter::InterpreterError;
-pub use requirements::{Requirements, RequirementsSource, requirements_of};
+pub use requirements::{Requirements, requirement_files, requirements_of};
 pub use store::EnvironmentStore;
 pub use tool::is_tool_process;
 

@@ -5,9 +5,14 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::error::RequirementsError;
-use super::inline_metadata;
+use super::inline_metadata::{self, InlineMetadata};
 use super::limits::{INCLUDE_DEPTH_MAX, PLUGIN_FILE_BYTES_MAX, REQUIREMENTS_FILE_BYTES_MAX};
+use super::project_files::{self, Declared};
 use super::requirements_file::{self, Item};
+
+const MANIFEST: &str = "manifest.toml";
+const REQUIREMENTS: &str = "requirements.txt";
+const PYPROJECT: &str = "pyproject.toml";
 
 /// The packages that a plugin asks for, normalised, and the interpreter that it wants.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,19 +20,7 @@ pub struct Requirements {
     /// Index options in the order of the file, then the packages in alphabetical order.
     lines: Vec<String>,
     requires_python: Option<String>,
-    source: RequirementsSource,
-}
-
-/// Where the requirements were found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum RequirementsSource {
-    /// Nowhere: the plugin gets the plain environment.
-    #[default]
-    Nothing,
-    /// In a requirements file.
-    File(PathBuf),
-    /// In the plugin's own file (PEP 723).
-    Inline(PathBuf),
+    sources: Vec<PathBuf>,
 }
 
 impl Requirements {
@@ -41,7 +34,7 @@ impl Requirements {
             requirements_file::normalise(package)
                 .map_err(|reason| RequirementsError::Package { requirement: package.to_owned(), reason })
         });
-        Ok(Self::new(Vec::new(), normal.collect::<Result<_, _>>()?, None, RequirementsSource::Nothing))
+        Ok(Gathered { packages: normal.collect::<Result<_, _>>()?, ..Gathered::default() }.into())
     }
 
     /// The normalised lines: index options first, then packages in alphabetical order.
@@ -56,10 +49,10 @@ impl Requirements {
         self.requires_python.as_deref()
     }
 
-    /// Where they come from.
+    /// The files that they come from, the most particular first; none for the plain environment.
     #[must_use]
-    pub fn source(&self) -> &RequirementsSource {
-        &self.source
+    pub fn sources(&self) -> &[PathBuf] {
+        &self.sources
     }
 
     /// Whether no package is asked for.
@@ -67,72 +60,108 @@ impl Requirements {
     pub fn is_empty(&self) -> bool {
         self.lines.iter().all(|line| line.starts_with('-'))
     }
+}
 
-    fn new(
-        options: Vec<String>,
-        mut packages: Vec<String>,
-        requires_python: Option<String>,
-        source: RequirementsSource,
-    ) -> Self {
+/// What was found so far.
+#[derive(Default)]
+struct Gathered {
+    options: Vec<String>,
+    packages: Vec<String>,
+    requires_python: Vec<String>,
+    sources: Vec<PathBuf>,
+}
+
+impl From<Gathered> for Requirements {
+    fn from(gathered: Gathered) -> Self {
+        let Gathered { options, mut packages, requires_python, sources } = gathered;
         packages.sort();
         packages.dedup();
         // Options alone install nothing, and must not name an environment of their own.
         let mut lines = if packages.is_empty() { Vec::new() } else { options };
         lines.append(&mut packages);
-        Self { lines, requires_python, source }
+        // The clauses of a specifier hold all together, so all specifiers together are one.
+        let requires_python = (!requires_python.is_empty()).then(|| requires_python.join(","));
+        Self { lines, requires_python, sources }
     }
 }
 
-/// Finds what the plugin at `plugin` (a file, or a directory with `__init__.py`) asks for. The first of these
-/// that is there counts:
+impl Gathered {
+    /// Adds what the file at `path` declares.
+    fn declare(&mut self, path: &Path, declared: Declared) -> Result<(), RequirementsError> {
+        for package in declared.dependencies {
+            let normal = requirements_file::normalise(&package).map_err(|reason| RequirementsError::Declared {
+                path: path.to_owned(),
+                reason: format!("dependency `{package}` {reason}"),
+            });
+            self.packages.push(normal?);
+        }
+        self.requires_python.extend(declared.requires_python);
+        self.sources.push(path.to_owned());
+        Ok(())
+    }
+}
+
+/// The files beside the code of the plugin at `plugin` that may say what it asks for, whether they are there or not.
+#[must_use]
+pub fn requirement_files(plugin: &Path) -> Vec<PathBuf> {
+    let code = code_of(plugin);
+    let shared = [MANIFEST, REQUIREMENTS, PYPROJECT].map(|name| code.with_file_name(name));
+    std::iter::once(code.with_extension(REQUIREMENTS)).chain(shared).collect()
+}
+
+fn code_of(plugin: &Path) -> PathBuf {
+    if plugin.is_dir() { plugin.join("__init__.py") } else { plugin.to_owned() }
+}
+
+/// Finds what the plugin at `plugin` (a file, or a directory with `__init__.py`) asks for. All of these count together:
 ///
 /// 1. PEP 723 metadata in the file (in `__init__.py` of a directory);
-/// 2. for a directory, its `requirements.txt`; for `name.py`, the file `name.requirements.txt` beside it;
-/// 3. for `name.py`, `requirements.txt` beside it, which all plugins in that directory share.
+/// 2. `manifest.toml`, as InfluxData's plugin SDK has it;
+/// 3. `requirements.txt`; a file `name.requirements.txt` beside `name.py` stands in for it;
+/// 4. the table `project` of `pyproject.toml`.
+///
+/// They are looked for in the directory of a directory plugin, and beside the file of another, where all plugins in that
+/// directory share them.
 ///
 /// # Errors
 /// A file cannot be read or understood. A file that is not there is no error.
 pub fn requirements_of(plugin: &Path) -> Result<Requirements, RequirementsError> {
-    let is_directory = plugin.is_dir();
-    let code = if is_directory { plugin.join("__init__.py") } else { plugin.to_owned() };
-    if let Some(requirements) = inline(&code)? {
-        return Ok(requirements);
-    }
-    let files = if is_directory {
-        vec![plugin.join("requirements.txt")]
-    } else {
-        vec![plugin.with_extension("requirements.txt"), plugin.with_file_name("requirements.txt")]
-    };
-    for path in files {
-        let (mut options, mut packages) = (Vec::new(), Vec::new());
-        if read_file(&path, 0, &mut options, &mut packages)? {
-            return Ok(Requirements::new(options, packages, None, RequirementsSource::File(path)));
+    let mut gathered = Gathered::default();
+    let code = code_of(plugin);
+    let declared = |path: &Path, reason: String| RequirementsError::Declared { path: path.to_owned(), reason };
+    if let Some(source) = read(&code, PLUGIN_FILE_BYTES_MAX)? {
+        let metadata = inline_metadata::parse(&source).map_err(|error| declared(&code, error.to_string()))?;
+        if let Some(InlineMetadata { dependencies, requires_python }) = metadata {
+            gathered.declare(&code, Declared { dependencies, requires_python })?;
         }
     }
-    Ok(Requirements::default())
+    let manifest = code.with_file_name(MANIFEST);
+    if let Some(text) = read(&manifest, REQUIREMENTS_FILE_BYTES_MAX)? {
+        let found = project_files::manifest(&text).map_err(|error| declared(&manifest, invalid(&error)))?;
+        gathered.declare(&manifest, found)?;
+    }
+    for file in [code.with_extension(REQUIREMENTS), code.with_file_name(REQUIREMENTS)] {
+        if read_file(&file, 0, &mut gathered)? {
+            gathered.sources.push(file);
+            break;
+        }
+    }
+    let pyproject = code.with_file_name(PYPROJECT);
+    if let Some(text) = read(&pyproject, REQUIREMENTS_FILE_BYTES_MAX)? {
+        let found = project_files::pyproject(&text).map_err(|error| declared(&pyproject, invalid(&error)))?;
+        if let Some(found) = found {
+            gathered.declare(&pyproject, found)?;
+        }
+    }
+    Ok(gathered.into())
 }
 
-fn inline(code: &Path) -> Result<Option<Requirements>, RequirementsError> {
-    let Some(source) = read(code, PLUGIN_FILE_BYTES_MAX)? else { return Ok(None) };
-    let failed = |reason: String| RequirementsError::Inline { path: code.to_owned(), reason };
-    let Some(metadata) = inline_metadata::parse(&source).map_err(|error| failed(error.to_string()))? else {
-        return Ok(None);
-    };
-    let normal = metadata.dependencies.iter().map(|package| {
-        requirements_file::normalise(package).map_err(|reason| failed(format!("dependency `{package}` {reason}")))
-    });
-    let packages = normal.collect::<Result<_, _>>()?;
-    let source = RequirementsSource::Inline(code.to_owned());
-    Ok(Some(Requirements::new(Vec::new(), packages, metadata.requires_python, source)))
+fn invalid(reason: &str) -> String {
+    format!("is not valid: {reason}")
 }
 
 /// Reads a requirements file and those that it includes; false where it is not there.
-fn read_file(
-    path: &Path,
-    depth: usize,
-    options: &mut Vec<String>,
-    packages: &mut Vec<String>,
-) -> Result<bool, RequirementsError> {
+fn read_file(path: &Path, depth: usize, gathered: &mut Gathered) -> Result<bool, RequirementsError> {
     if depth > INCLUDE_DEPTH_MAX {
         return Err(RequirementsError::Depth { path: path.to_owned() });
     }
@@ -141,11 +170,11 @@ fn read_file(
     let line_error = |(line, reason)| RequirementsError::Line { path: path.to_owned(), line, reason };
     for item in requirements_file::parse(&text, directory).map_err(line_error)? {
         match item {
-            Item::Package(package) => packages.push(package),
-            Item::Option(option) => options.push(option),
+            Item::Package(package) => gathered.packages.push(package),
+            Item::Option(option) => gathered.options.push(option),
             Item::Include(file) => {
                 let included = directory.join(file);
-                if !read_file(&included, depth + 1, options, packages)? {
+                if !read_file(&included, depth + 1, gathered)? {
                     let reason = format!("no such file; `{}` includes it", path.display());
                     return Err(RequirementsError::Unreadable { path: included, reason });
                 }
@@ -202,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_in_the_file_comes_first_then_its_own_file_then_the_shared_one() {
+    fn everything_that_is_said_counts_and_a_file_of_ones_own_stands_in_for_the_shared_one() {
         let dir = directory(&[
             ("inline.py", INLINE),
             ("inline.requirements.txt", "own"),
@@ -211,12 +240,25 @@ mod tests {
             ("other.py", ""),
             ("requirements.txt", "shared"),
         ]);
-        assert_eq!(found(&dir, "inline.py"), ["inline"]);
+        assert_eq!(found(&dir, "inline.py"), ["inline", "own"]);
         assert_eq!(found(&dir, "own.py"), ["own"]);
         assert_eq!(found(&dir, "other.py"), ["shared"]);
-        let inline = requirements_of(&dir.path().join("inline.py")).unwrap();
-        assert_eq!(inline.requires_python(), Some(">=3.11"));
-        assert_eq!(inline.source(), &RequirementsSource::Inline(dir.path().join("inline.py")));
+    }
+
+    #[test]
+    fn manifest_and_project_files_count_too() {
+        let dir = directory(&[
+            ("pack/__init__.py", INLINE),
+            ("pack/manifest.toml", "[plugin]\nname = 'pack'\n[dependencies]\npython = ['Pandas <3', 'inline']"),
+            ("pack/requirements.txt", "requests"),
+            ("pack/pyproject.toml", "[project]\nname = 'pack'\nrequires-python = '<3.15'\ndependencies = ['rich']"),
+        ]);
+        let pack = dir.path().join("pack");
+        let requirements = requirements_of(&pack).unwrap();
+        assert_eq!(requirements.packages(), ["inline", "pandas<3", "requests", "rich"]);
+        assert_eq!(requirements.requires_python(), Some(">=3.11,<3.15"));
+        let files = ["__init__.py", "manifest.toml", "requirements.txt", "pyproject.toml"].map(|name| pack.join(name));
+        assert_eq!(requirements.sources(), files);
     }
 
     #[test]
@@ -249,7 +291,11 @@ mod tests {
             ("a.py", ""),
             ("requirements.txt", "numpy\n-e ."),
             ("b.py", "# /// script\n# dependencies = ['-e .']\n# ///\n"),
+            ("c/__init__.py", ""),
+            ("c/manifest.toml", "[dependencies"),
         ]);
+        let error = requirements_of(&dir.path().join("c")).unwrap_err().to_string();
+        assert!(error.contains("c/manifest.toml`: is not valid: "), "{error}");
         let error = requirements_of(&dir.path().join("a.py")).unwrap_err().to_string();
         assert!(error.contains("requirements.txt`, line 2: `-e` is not supported"), "{error}");
         let error = requirements_of(&dir.path().join("b.py")).unwrap_err().to_string();

@@ -18,7 +18,7 @@ use super::error::EnvironmentError;
 use super::interpreter::{Interpreter, Interpreters, find_program};
 use super::limits::{LOCK_PAUSE, PARALLEL_BUILDS_MAX};
 use super::marker::{self, Marker};
-use super::requirements::{Requirements, RequirementsSource};
+use super::requirements::Requirements;
 use super::tool_environment::without_credentials;
 use super::{Environment, PackageManager};
 
@@ -155,10 +155,8 @@ impl EnvironmentStore {
         }
         let _permit = self.builds.acquire().await;
         let begin = Instant::now();
-        let origin = match requirements.source() {
-            RequirementsSource::Nothing => String::new(),
-            RequirementsSource::File(file) | RequirementsSource::Inline(file) => format!(" for `{}`", file.display()),
-        };
+        let sources: Vec<_> = requirements.sources().iter().map(|file| format!("`{}`", file.display())).collect();
+        let origin = if sources.is_empty() { String::new() } else { format!(" for {}", sources.join(", ")) };
         tracing::info!("building environment {id}{origin} with Python {}", interpreter.version);
         remove(&path).await?;
         let result = self.build(&environment, interpreter, requirements, &lock).await;
