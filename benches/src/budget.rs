@@ -15,6 +15,8 @@ pub(crate) struct Budget {
 pub(crate) const NOOP_TO_INCUMBENT: Budget = Budget::ratio(0.15);
 /// A no-op call, against the raw socketpair.
 pub(crate) const NOOP_TO_RAW: Budget = Budget { times: 2.0, plus_us: 40.0 };
+/// A no-op request over HTTP on eight connections, against the server's own `/ping`: at least 0.12 of its rate.
+pub(crate) const HTTP_TO_PING: Budget = Budget::ratio(1.0 / 0.12);
 /// Rows in the batch for which the next two hold.
 pub(crate) const BATCH_ROWS: usize = 10_000;
 /// A batch of which one field is summed, against the incumbent.
@@ -35,7 +37,7 @@ impl Budget {
 
 impl std::fmt::Display for Budget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}x", self.times)?;
+        write!(f, "{}x", (self.times * 100.0).round() / 100.0)?;
         if self.plus_us > 0.0 { write!(f, " + {} us", self.plus_us) } else { Ok(()) }
     }
 }

@@ -1,5 +1,6 @@
 //! The rungs: which contestants do what, and against which they are compared.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bulkhead::host::FeedTable;
@@ -13,6 +14,7 @@ use crate::contest::{self, Contestant, Plan};
 use crate::contestant::Work;
 #[cfg(libpython)]
 use crate::contestant::embedded::{EmbeddedCalls, Input};
+use crate::contestant::http::HttpServer;
 use crate::contestant::raw::RawEcho;
 use crate::contestant::worker::{Runner, WorkerCalls};
 use crate::options::{Options, Part};
@@ -24,6 +26,8 @@ use crate::{Error, terminal};
 const INCUMBENT: &str = "incumbent";
 const RAW: &str = "raw socketpair";
 const WORKER: &str = "worker";
+const PING: &str = "/ping";
+const REQUEST_PLUGIN: &str = "request plugin that does nothing";
 const WORKER_ENCODES: &str = "worker, rows encoded first";
 
 /// Sizes of the batches, rows.
@@ -39,6 +43,9 @@ pub(crate) async fn climb(options: Options) -> Result<Report, Error> {
     let mut groups = Vec::new();
     if options.wants(Part::Noop) {
         groups.push(noop(&runner, options.quick).await?);
+    }
+    if options.wants(Part::Http) {
+        groups.push(http(&files.path().join("http"), options.quick).await?);
     }
     if options.wants(Part::Rows) {
         groups.extend(rows(&runner, options.quick).await?);
@@ -61,6 +68,19 @@ async fn noop(runner: &Runner, quick: bool) -> Result<Group, Error> {
     let mut group = contend("a call that does nothing".to_owned(), entrants, plan).await?;
     group.compare(WORKER, INCUMBENT, Some(budget::NOOP_TO_INCUMBENT));
     group.compare(WORKER, RAW, Some(budget::NOOP_TO_RAW));
+    Ok(group)
+}
+
+async fn http(root: &Path, quick: bool) -> Result<Group, Error> {
+    let server = HttpServer::start(root).await?;
+    let entrants = vec![
+        (PING, Ok(Box::new(server.ping().await?) as Box<dyn Contestant>)),
+        (REQUEST_PLUGIN, Ok(Box::new(server.noop().await?) as _)),
+    ];
+    let plan = Plan { rounds: if quick { 3 } else { 40 }, calls: 200, warm_up_calls: 500 };
+    let mut group = contend("a request over HTTP, 8 connections".to_owned(), entrants, plan).await?;
+    group.compare(REQUEST_PLUGIN, PING, Some(budget::HTTP_TO_PING));
+    server.stop().await;
     Ok(group)
 }
 

@@ -31,6 +31,8 @@ it needs a shared libpython, or the incumbent is not measured.";
 pub(crate) enum Part {
     /// Calls that do nothing.
     Noop,
+    /// The same over HTTP.
+    Http,
     /// Batches of rows.
     Rows,
 }

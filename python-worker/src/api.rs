@@ -178,6 +178,7 @@ impl PluginApi {
     /// Asks the runner and waits, with the GIL released. A signal handler may raise meanwhile.
     fn ask(&self, py: Python<'_>, ask: Ask) -> PyResult<Answer> {
         self.check_usable()?;
+        let _timer = self.invocation.time_callback();
         let slot = Arc::new(AnswerSlot::new().map_err(std::io::Error::from)?);
         let mut question = Question { invocation: Arc::clone(&self.invocation), ask, slot: Arc::clone(&slot) };
         while let Err(refused) = self.shared.questions.try_send(question) {

@@ -3,6 +3,7 @@
 
 use std::ffi::CStr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchIterator, RecordBatchOptions, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyList};
 
+use crate::invocation::Invocation;
 use crate::rows::{Decoded, Nulls, build_rows, decode, malformed};
 
 /// Names that the protocol gives the capsules.
@@ -24,11 +26,19 @@ const SCHEMA: &CStr = c"arrow_schema";
 pub(crate) struct ArrowRows {
     streams: Vec<Bytes>,
     nulls: Nulls,
+    /// The call that counts the time of making rows.
+    counted_by: Option<Arc<Invocation>>,
 }
 
 impl ArrowRows {
     pub(crate) fn new(streams: Vec<Bytes>, nulls: Nulls) -> Self {
-        Self { streams, nulls }
+        Self { streams, nulls, counted_by: None }
+    }
+
+    /// With a call that counts the time of making rows.
+    pub(crate) fn counted_by(mut self, invocation: Arc<Invocation>) -> Self {
+        self.counted_by = Some(invocation);
+        self
     }
 }
 
@@ -63,7 +73,12 @@ impl ArrowRows {
 
     /// The rows, each a dictionary.
     fn rows<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        build_rows(py, &self.streams, self.nulls)
+        let begun = Instant::now();
+        let rows = build_rows(py, &self.streams, self.nulls);
+        if let Some(invocation) = &self.counted_by {
+            invocation.add_deserialise(begun.elapsed());
+        }
+        rows
     }
 }
 

@@ -108,9 +108,10 @@ impl Call {
     /// The tables of a WAL batch: name and rows, still encoded.
     fn take_tables<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let CallEvent::Writes(tables) = self.take_event()? else { return Err(wrong_event("rows")) };
-        let pairs = tables
-            .into_iter()
-            .map(|Table { name, streams }| Ok((name, Py::new(py, ArrowRows::new(streams, Nulls::Omit))?)));
+        let pairs = tables.into_iter().map(|Table { name, streams }| {
+            let rows = ArrowRows::new(streams, Nulls::Omit).counted_by(Arc::clone(&self.invocation));
+            Ok((name, Py::new(py, rows)?))
+        });
         PyList::new(py, pairs.collect::<PyResult<Vec<_>>>()?)
     }
 

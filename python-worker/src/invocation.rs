@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bulkhead_proto::types::v1::FailureKind;
 use bulkhead_proto::worker::v1::Cancel;
@@ -40,6 +40,9 @@ pub struct Invocation {
     buffered_bytes: AtomicU64,
     streamed: Mutex<Streamed>,
     streamed_changed: Condvar,
+    /// Time that went into rows and into questions, nanoseconds.
+    deserialise_ns: AtomicU64,
+    callbacks_ns: AtomicU64,
 }
 
 /// Parts of a streamed response.
@@ -62,6 +65,8 @@ impl Invocation {
             buffered_bytes: AtomicU64::new(0),
             streamed: Mutex::default(),
             streamed_changed: Condvar::new(),
+            deserialise_ns: AtomicU64::new(0),
+            callbacks_ns: AtomicU64::new(0),
         }
     }
 
@@ -145,6 +150,24 @@ impl Invocation {
         true
     }
 
+    /// Counts time that went into rows.
+    pub fn add_deserialise(&self, time: Duration) {
+        self.deserialise_ns.fetch_add(nanos(time), Ordering::Relaxed);
+    }
+
+    /// Counts the time until the result is dropped as time that went into a question.
+    #[must_use]
+    pub fn time_callback(&self) -> CallbackTimer<'_> {
+        CallbackTimer { invocation: self, begun: Instant::now() }
+    }
+
+    /// Time that went into rows and into questions.
+    #[must_use]
+    pub fn times(&self) -> (Duration, Duration) {
+        let read = |ns: &AtomicU64| Duration::from_nanos(ns.load(Ordering::Relaxed));
+        (read(&self.deserialise_ns), read(&self.callbacks_ns))
+    }
+
     /// Whether the call returned.
     #[must_use]
     pub fn has_ended(&self) -> bool {
@@ -155,4 +178,21 @@ impl Invocation {
     pub fn end(&self) {
         self.ended.store(true, Ordering::Release);
     }
+}
+
+/// A question that is under way.
+#[derive(Debug)]
+pub struct CallbackTimer<'a> {
+    invocation: &'a Invocation,
+    begun: Instant,
+}
+
+impl Drop for CallbackTimer<'_> {
+    fn drop(&mut self) {
+        self.invocation.callbacks_ns.fetch_add(nanos(self.begun.elapsed()), Ordering::Relaxed);
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

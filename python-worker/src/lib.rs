@@ -34,6 +34,7 @@ mod rows;
 mod session;
 mod shared;
 mod transport;
+mod usage;
 
 /// The extension module.
 #[pyo3::pymodule]

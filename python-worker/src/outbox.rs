@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bulkhead_proto::types::v1::{LogEntry, LogLevel, Outcome, WriteBatch};
 use bulkhead_proto::worker::v1::session_request::Fact;
-use bulkhead_proto::worker::v1::{Finished, Log, Logs, SessionRequest, Written};
+use bulkhead_proto::worker::v1::{Finished, Log, Logs, SessionRequest, Usage, Written};
 use futures_util::Stream;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
@@ -113,7 +113,7 @@ impl Outbox {
     }
 
     /// Ends a call: its lines and writes first, then its outcome.
-    pub fn finish(&self, invocation_id: u64, outcome: Outcome, effects: Effects) {
+    pub fn finish(&self, invocation_id: u64, outcome: Outcome, usage: Usage, effects: Effects) {
         let mut state = self.state.lock();
         state.seal_logs();
         let (own, others) =
@@ -123,7 +123,7 @@ impl Outbox {
             let own: Vec<Batch> = own;
             own.into_iter().for_each(|batch| state.seal_batch(batch));
         }
-        state.seal(0, Fact::Finished(Finished { invocation_id, outcome: Some(outcome) }));
+        state.seal(0, Fact::Finished(Finished { invocation_id, outcome: Some(outcome), usage: Some(usage) }));
         state.wake();
     }
 

@@ -3,7 +3,6 @@
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bulkhead_proto::types::v1::{FailureKind, LogLevel, LogSource};
 use bulkhead_proto::worker::v1::session_request::Fact;
@@ -29,6 +28,7 @@ use crate::life;
 use crate::limits::{CLOSE_TIMEOUT, FLUSH_BYTES, QUESTIONS_MAX};
 use crate::outbox::{Outbox, Room};
 use crate::shared::{CANCEL_SIGNAL, Shared};
+use crate::usage::Begun;
 
 /// The session with the runner.
 #[pyclass(frozen, module = "bulkhead_worker._native")]
@@ -187,18 +187,19 @@ impl Session {
         let PendingCall { invocation, event } = order;
         let api = PluginApi::new(Arc::clone(&self.shared), Arc::clone(&invocation), Arc::clone(&self.cache));
         let call = Py::new(py, Call::new(Arc::clone(&invocation), Py::new(py, api)?, event, Arc::clone(&self.shared)))?;
-        let started = Instant::now();
+        let begun = Begun::now();
         self.shared.enter(&invocation);
         let raised = match invocation.cancellation() {
             Some(_) => None,
             None => handler.call1((call.clone_ref(py),)).err(),
         };
-        let elapsed = started.elapsed();
+        let elapsed = begun.elapsed();
         self.finish_lines();
         self.shared.leave();
         let raised = raised.map(|error| describe(py, &error));
         let (outcome, effects) = call.get().outcome(raised, elapsed);
-        self.shared.outbox.finish(invocation.id(), outcome, effects);
+        let usage = begun.usage(&invocation, elapsed);
+        self.shared.outbox.finish(invocation.id(), outcome, usage, effects);
         Ok(())
     }
 

@@ -9,6 +9,8 @@ use bulkhead_launcher::ResourceLimits;
 
 use crate::environment::PackageManager;
 use crate::host::grpc::Address;
+use crate::plugin_repository::DEFAULT_REPOSITORY;
+use crate::trigger::TriggerKind;
 
 /// Settings of a runner.
 #[derive(Debug, Clone)]
@@ -47,6 +49,14 @@ pub struct Config {
     pub worker_resources: ResourceLimits,
     /// Time for running invocations to end when the runner stops.
     pub shutdown_timeout: Duration,
+    /// Where `gh:` plugins come from.
+    pub plugin_repository: String,
+    /// Whether only what lies in the plugin directory already can be a plugin.
+    pub plugin_dir_only: bool,
+    /// Kinds of triggers that may be created; all when it is empty.
+    pub allowed_kinds: Vec<TriggerKind>,
+    /// Directory for virtual environments; one of the data directory otherwise.
+    pub environments_dir: Option<PathBuf>,
 }
 
 /// Where catalog and tables are kept.
@@ -90,6 +100,10 @@ impl Config {
             async_workers_max: limits::ASYNC_WORKERS_MAX,
             worker_resources: ResourceLimits::default(),
             shutdown_timeout: limits::SHUTDOWN_TIMEOUT,
+            plugin_repository: DEFAULT_REPOSITORY.to_owned(),
+            plugin_dir_only: false,
+            allowed_kinds: Vec::new(),
+            environments_dir: None,
         }
     }
 }

@@ -5,6 +5,12 @@ use std::time::Duration;
 /// Rows kept by `system.processing_engine_logs`, as many as InfluxDB 3 keeps.
 pub const LOG_ROWS_MAX: usize = 10_000;
 
+/// Rows kept by `system.invocations`: at some 300 bytes each, 3 MB.
+pub const INVOCATION_ROWS_MAX: usize = 10_000;
+
+/// Longest text of a failure in `system.invocations`, characters; the log table has the whole.
+pub const INVOCATION_ERROR_CHARS_MAX: usize = 200;
+
 /// Longest log line, bytes. Long enough for a traceback, short enough that a full ring of
 /// [`LOG_ROWS_MAX`] such lines stays at 160 MB.
 pub const LOG_LINE_BYTES_MAX: u32 = 16 * 1024;
@@ -98,6 +104,9 @@ pub const RECENT_COMMITS_BYTES_MAX: usize = 64 << 20;
 /// Bytes of plugin files that a host may send along with one trigger.
 pub const PLUGIN_UPLOAD_BYTES_MAX: usize = 8 << 20;
 
+/// Files of one plugin that `system.plugin_files` shows.
+pub const PLUGIN_FILES_SHOWN_MAX: usize = 1_000;
+
 /// Rows of one query that are sent to a worker in one message at the most; with wide rows the
 /// size of a part is cut further by its bytes.
 pub const QUERY_PART_ROWS: usize = 64 * 1024;
@@ -122,6 +131,12 @@ pub const HOST_RETRY: Duration = Duration::from_secs(1);
 /// Commits that a trigger may skip, because none of its tables was written, before its position is recorded. Positions hold the
 /// log, so it cannot be too many; each costs an entry, so not too few.
 pub const COMMITS_SKIPPED_MAX: u64 = 1_000;
+
+/// Largest response that a dry run shows, bytes. It is printed for a person.
+pub const DRY_RUN_RESPONSE_BYTES_MAX: usize = 8 << 20;
+
+/// Dry runs at a time; the next one is refused. Each is a process.
+pub const DRY_RUNS_MAX: usize = 4;
 
 /// Triggers that one runner registers.
 pub const TRIGGERS_MAX: usize = 10_000;

@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::environment::requirement_files;
+use crate::plugin_repository::{DEFAULT_REPOSITORY, PluginRepository};
 use crate::trigger::PluginLocation;
 
 /// A plugin that cannot be used. Worded as by InfluxDB 3, without the path of the plugin directory.
@@ -21,6 +22,39 @@ pub enum PluginFileError {
     /// A path that leaves the plugin directory.
     #[error("Path traversal detected: plugin filename '{0}' attempts to access files outside the plugin directory")]
     Traversal(String),
+    /// The repository does not have it, or does not give it.
+    #[error("error fetching plugin from repository: {status} {url}")]
+    Refused {
+        /// Where it should be.
+        url: String,
+        /// The repository's answer.
+        status: String,
+    },
+    /// The repository cannot be reached.
+    #[error(
+        "error getting plugin from repository: {url}: {reason}\nhint: check that the server reaches the repository, name \
+         another one with `--plugin-repo`, or copy the file into the plugin directory and name it there"
+    )]
+    Unfetched {
+        /// Where it should be.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// The operator allows the files of the plugin directory only.
+    #[error("plugin installation is disabled; plugins must already exist in the configured plugin directory")]
+    PluginDirOnly,
+    /// More than a limit allows.
+    #[error(
+        "{path} has {bytes} bytes; the limit `plugin_upload_bytes_max` is {}",
+        crate::limits::PLUGIN_UPLOAD_BYTES_MAX
+    )]
+    TooLarge {
+        /// The plugin.
+        path: String,
+        /// Its size.
+        bytes: usize,
+    },
     /// The file system failed.
     #[error("reading plugin file: {path}: {reason}")]
     Unreadable {
@@ -36,13 +70,55 @@ pub enum PluginFileError {
 pub struct PluginFiles {
     plugin_dir: Option<PathBuf>,
     uploads: PathBuf,
+    repository: PluginRepository,
+    /// Whether only files that are in the plugin directory already are plugins.
+    plugin_dir_only: bool,
 }
 
 impl PluginFiles {
     /// `plugin_dir` holds the operator's plugins, `uploads` the ones that came with a trigger.
     #[must_use]
     pub fn new(plugin_dir: Option<PathBuf>, uploads: PathBuf) -> Self {
-        Self { plugin_dir, uploads }
+        let repository = PluginRepository::new(DEFAULT_REPOSITORY, &uploads);
+        Self { plugin_dir, uploads, repository, plugin_dir_only: false }
+    }
+
+    /// With another repository of plugins, whose files are kept below `kept`.
+    #[must_use]
+    pub fn with_repository(mut self, base: &str, kept: &Path) -> Self {
+        self.repository = PluginRepository::new(base, kept);
+        self
+    }
+
+    /// With nothing but what the operator put into the plugin directory.
+    #[must_use]
+    pub fn plugin_dir_only(mut self, only: bool) -> Self {
+        self.plugin_dir_only = only;
+        self
+    }
+
+    /// Whether clients may bring plugins.
+    ///
+    /// # Errors
+    /// When the operator does not want it.
+    pub fn check_installable(&self) -> Result<(), PluginFileError> {
+        if self.plugin_dir_only { Err(PluginFileError::PluginDirOnly) } else { Ok(()) }
+    }
+
+    /// Fetches a plugin of the repository; others lie where they are.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub async fn fetch(&self, location: &PluginLocation) -> Result<(), PluginFileError> {
+        let PluginLocation::Repository(path) = location else { return Ok(()) };
+        self.check_installable()?;
+        let (repository, path) = (self.repository.clone(), path.clone());
+        let fetched = tokio::task::spawn_blocking(move || repository.fetch(&path)).await;
+        let failed = |error: tokio::task::JoinError| PluginFileError::Unreadable {
+            path: location.filename().into_owned(),
+            reason: error.to_string(),
+        };
+        fetched.map_err(failed)?.map(drop)
     }
 
     /// The directory that plugins see as `PLUGIN_DIR`.
@@ -66,6 +142,8 @@ impl PluginFiles {
             PluginLocation::PluginDir(path) => {
                 resolve_below(self.plugin_dir.as_deref().ok_or(PluginFileError::NoPluginDir)?, path)
             }
+            PluginLocation::Repository(_) if self.plugin_dir_only => Err(PluginFileError::PluginDirOnly),
+            PluginLocation::Repository(path) => self.repository.kept(path),
             PluginLocation::Uploaded { directory, entry } => resolve_below(&self.uploads.join(directory), entry),
         }
     }
@@ -92,6 +170,48 @@ fn resolve_below(root: &Path, path: &str) -> Result<PathBuf, PluginFileError> {
         }
     }
     Ok(resolved)
+}
+
+/// A file of a plugin.
+#[derive(Debug, Clone)]
+pub struct PluginFile {
+    /// Its path below the plugin's directory; its name for a plugin of one file.
+    pub name: String,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its size, bytes.
+    pub bytes: i64,
+    /// When it was last changed, milliseconds since the epoch.
+    pub modified_ms: i64,
+}
+
+/// The Python files of a plugin, at most [`crate::limits::PLUGIN_FILES_SHOWN_MAX`], by name.
+#[must_use]
+pub fn files_of(plugin: &Path) -> Vec<PluginFile> {
+    let root = if plugin.is_dir() { plugin } else { plugin.parent().unwrap_or(plugin) };
+    let mut waiting = vec![plugin.to_owned()];
+    let mut files = Vec::new();
+    while let Some(path) = waiting.pop() {
+        let Ok(metadata) = std::fs::symlink_metadata(&path) else { continue };
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if metadata.is_dir() && name != "__pycache__" {
+            let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
+            waiting.extend(entries.map(|entry| entry.path()));
+        } else if metadata.is_file() && name.ends_with(".py") {
+            let modified = metadata.modified().ok().and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+            files.push(PluginFile {
+                name: path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned(),
+                bytes: i64::try_from(metadata.len()).unwrap_or(i64::MAX),
+                modified_ms: modified.and_then(|time| i64::try_from(time.as_millis()).ok()).unwrap_or_default(),
+                path,
+            });
+        }
+        if files.len() >= crate::limits::PLUGIN_FILES_SHOWN_MAX {
+            break;
+        }
+    }
+    files.sort_by(|one, other| one.name.cmp(&other.name));
+    files
 }
 
 /// The time of the last change of a plugin's code and requirements, for noticing that a failed plugin is worth another try.

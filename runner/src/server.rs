@@ -25,6 +25,7 @@ use crate::dispatch::{Engine, EngineParts, EngineSettings};
 use crate::environment::EnvironmentStore;
 use crate::host::grpc::{GrpcHost, MemoryFeeds};
 use crate::host::{DataApi, Host};
+use crate::invocations::Invocations;
 use crate::journal::Ledger;
 use crate::limits;
 use crate::logs::LogStore;
@@ -91,7 +92,8 @@ impl Server {
         let clock: SharedClock = Arc::new(SystemClock);
         let logs = Arc::new(LogStore::new(Arc::clone(&clock)));
         let registry = Arc::new(WorkerRegistry::default());
-        let tables = Arc::new(SystemTables::new(Arc::clone(&logs), Arc::clone(&registry)));
+        let invocations = Arc::new(Invocations::default());
+        let tables = Arc::new(SystemTables::new(Arc::clone(&logs), Arc::clone(&registry), Arc::clone(&invocations)));
 
         let listener = TcpListener::bind(config.http_bind).await.map_err(|error| {
             StartError::new(format!("HTTP address {}: {error}", config.http_bind))
@@ -114,23 +116,28 @@ impl Server {
             host: Arc::clone(&hosts.host),
             supervisor,
             logs,
-            files: PluginFiles::new(plugin_dir, node.directory.join("uploads")),
+            invocations,
+            files: PluginFiles::new(plugin_dir, node.directory.join("uploads"))
+                .with_repository(&config.plugin_repository, &node.directory.join("repository"))
+                .plugin_dir_only(config.plugin_dir_only),
             clock: Arc::clone(&clock),
             settings: EngineSettings {
                 invocation_timeout: config.invocation_timeout,
                 async_workers_max: config.async_workers_max,
                 shutdown_timeout: config.shutdown_timeout,
+                allowed_kinds: config.allowed_kinds.clone(),
             },
         })
         .await
         .map_err(|error| StartError::new(error.to_string()))?;
-        tables.attach(&engine);
+        tables.attach(&engine, hosts.data.as_ref());
 
         let (stop, closed) = (CancellationToken::new(), CancellationToken::new());
         let mut apis = JoinSet::new();
         let api = HttpApi {
             engine: Arc::clone(&engine),
             data: hosts.data,
+            clock: Arc::clone(&clock),
             process_id: Uuid::new_v4(),
             request_bytes_max: config.request_bytes_max,
         };
@@ -290,9 +297,10 @@ fn supervisor(
     let package = WorkerPackage::materialise(&node.directory.join("worker-package"), None)
         .map_err(|error| StartError::new(error.to_string()))?;
     // Environments hold no data and are shared by the nodes of a data directory.
-    let environments = match config.object_store {
-        ObjectStoreKind::File => config.data_dir.join("environments"),
-        ObjectStoreKind::Memory => node.directory.join("environments"),
+    let environments = match (&config.environments_dir, config.object_store) {
+        (Some(directory), _) => directory.clone(),
+        (None, ObjectStoreKind::File) => config.data_dir.join("environments"),
+        (None, ObjectStoreKind::Memory) => node.directory.join("environments"),
     };
     let environments = EnvironmentStore::new(
         environments,

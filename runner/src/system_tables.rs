@@ -1,33 +1,57 @@
 //! The tables of schema `system`: InfluxDB 3's columns first, ours after them.
 
+mod invocations;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
 
-use arrow::array::{ArrayRef, BooleanArray, StringArray, TimestampNanosecondArray, UInt64Array};
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, StringArray, TimestampNanosecondArray, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 
 use crate::clock::nanos;
-use crate::dispatch::Engine;
+use crate::dispatch::{Engine, TriggerInfo};
+use crate::host::DataApi;
+use crate::invocations::Invocations;
 use crate::logs::LogStore;
+use crate::plugin_files::files_of;
 use crate::supervisor::WorkerRegistry;
 
 /// Database in which the rows of all databases are seen.
 const INTERNAL_DATABASE: &str = "_internal";
 
 /// Builds the tables when they are asked for.
-#[derive(Debug)]
 pub struct SystemTables {
     /// Set once the engine runs; the host, which shows the tables, is older than the engine.
     engine: OnceLock<Weak<Engine>>,
+    /// The data, when the runner holds it itself.
+    data: OnceLock<Weak<dyn DataApi>>,
     logs: Arc<LogStore>,
     workers: Arc<WorkerRegistry>,
+    invocations: Arc<Invocations>,
 }
 
-const TABLES: [&str; 4] =
-    ["processing_engine_logs", "processing_engine_trigger_arguments", "processing_engine_triggers", "workers"];
+impl std::fmt::Debug for SystemTables {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SystemTables").field("logs", &self.logs).finish_non_exhaustive()
+    }
+}
+
+const TABLES: [&str; 7] = [
+    "databases",
+    "invocations",
+    "plugin_files",
+    "processing_engine_logs",
+    "processing_engine_trigger_arguments",
+    "processing_engine_triggers",
+    "workers",
+];
 
 fn schema(table: &str) -> Option<SchemaRef> {
     let schema = match table {
+        "databases" => databases_schema(),
+        "invocations" => invocations::schema(),
+        "plugin_files" => plugin_files_schema(),
         "processing_engine_logs" => logs_schema(),
         "processing_engine_trigger_arguments" => arguments_schema(),
         "processing_engine_triggers" => triggers_schema(),
@@ -40,14 +64,17 @@ fn schema(table: &str) -> Option<SchemaRef> {
 impl SystemTables {
     /// Tables over these.
     #[must_use]
-    pub fn new(logs: Arc<LogStore>, workers: Arc<WorkerRegistry>) -> Self {
-        Self { engine: OnceLock::new(), logs, workers }
+    pub fn new(logs: Arc<LogStore>, workers: Arc<WorkerRegistry>, invocations: Arc<Invocations>) -> Self {
+        Self { engine: OnceLock::new(), data: OnceLock::new(), logs, workers, invocations }
     }
 
-    /// Makes the triggers of `engine` visible.
-    pub fn attach(&self, engine: &Arc<Engine>) {
+    /// Makes the triggers of `engine` and the databases of `data` visible.
+    pub fn attach(&self, engine: &Arc<Engine>, data: Option<&Arc<dyn DataApi>>) {
         // A second engine cannot be attached: there is one in a process.
         let _ = self.engine.set(Arc::downgrade(engine));
+        if let Some(data) = data {
+            let _ = self.data.set(Arc::downgrade(data));
+        }
     }
 
     /// Names and columns.
@@ -62,6 +89,9 @@ impl SystemTables {
         let database = (database != INTERNAL_DATABASE).then_some(database);
         let schema = schema(table)?;
         let columns = match table {
+            "databases" => self.databases(),
+            "invocations" => invocations::columns(&self.invocations.rows(database)),
+            "plugin_files" => self.plugin_files(database),
             "processing_engine_logs" => self.logs(database),
             "processing_engine_trigger_arguments" => self.arguments(database),
             "processing_engine_triggers" => self.triggers(database),
@@ -70,14 +100,53 @@ impl SystemTables {
         RecordBatch::try_new(schema, columns).inspect_err(|error| tracing::error!("system.{table}: {error}")).ok()
     }
 
-    fn triggers(&self, database: Option<&str>) -> Vec<ArrayRef> {
+    fn listed(&self, database: Option<&str>) -> Vec<TriggerInfo> {
         let engine = self.engine.get().and_then(Weak::upgrade);
         let mut triggers = engine.map(|engine| engine.list()).unwrap_or_default();
         triggers.retain(|trigger| database.is_none_or(|name| trigger.definition.id.database == name));
-        let of = |text: fn(&crate::dispatch::TriggerInfo) -> Option<String>| strings(triggers.iter().map(text));
+        triggers
+    }
+
+    /// The databases that hold data here, and those of which only triggers are known.
+    fn databases(&self) -> Vec<ArrayRef> {
+        let mut triggers: BTreeMap<String, u64> = BTreeMap::new();
+        for name in self.data.get().and_then(Weak::upgrade).map(|data| data.list_databases()).unwrap_or_default() {
+            triggers.entry(name).or_default();
+        }
+        for trigger in self.listed(None) {
+            *triggers.entry(trigger.definition.id.database).or_default() += 1;
+        }
+        vec![
+            strings(triggers.keys().map(|name| Some(name.clone()))),
+            Arc::new(triggers.values().map(|count| Some(*count)).collect::<UInt64Array>()),
+        ]
+    }
+
+    fn plugin_files(&self, database: Option<&str>) -> Vec<ArrayRef> {
+        let Some(engine) = self.engine.get().and_then(Weak::upgrade) else { return empty(&plugin_files_schema()) };
+        let mut rows = Vec::new();
+        for trigger in self.listed(database) {
+            let id = trigger.definition.id;
+            let files = engine.files().resolve(&trigger.definition.plugin).map(|plugin| files_of(&plugin));
+            // A plugin that is not there has no files; the trigger's state says so.
+            rows.extend(files.unwrap_or_default().into_iter().map(|file| (id.clone(), file)));
+        }
+        vec![
+            strings(rows.iter().map(|(id, _)| Some(id.name.clone()))),
+            strings(rows.iter().map(|(_, file)| Some(file.name.clone()))),
+            strings(rows.iter().map(|(_, file)| Some(file.path.display().to_string()))),
+            Arc::new(rows.iter().map(|(_, file)| Some(file.bytes)).collect::<Int64Array>()),
+            Arc::new(rows.iter().map(|(_, file)| Some(file.modified_ms)).collect::<Int64Array>()),
+            strings(rows.iter().map(|(id, _)| Some(id.database.clone()))),
+        ]
+    }
+
+    fn triggers(&self, database: Option<&str>) -> Vec<ArrayRef> {
+        let triggers = self.listed(database);
+        let of = |text: fn(&TriggerInfo) -> Option<String>| strings(triggers.iter().map(text));
         vec![
             of(|trigger| Some(trigger.definition.id.name.clone())),
-            of(|trigger| Some(trigger.definition.plugin.filename().to_owned())),
+            of(|trigger| Some(trigger.definition.plugin.filename().into_owned())),
             of(|trigger| Some(trigger.definition.spec.system_table_json())),
             Arc::new(triggers.iter().map(|trigger| Some(trigger.definition.disabled)).collect::<BooleanArray>()),
             of(|trigger| Some(trigger.definition.error_behavior.word().to_owned())),
@@ -89,9 +158,7 @@ impl SystemTables {
     }
 
     fn arguments(&self, database: Option<&str>) -> Vec<ArrayRef> {
-        let engine = self.engine.get().and_then(Weak::upgrade);
-        let mut triggers = engine.map(|engine| engine.list()).unwrap_or_default();
-        triggers.retain(|trigger| database.is_none_or(|name| trigger.definition.id.database == name));
+        let triggers = self.listed(database);
         let rows = triggers.iter().flat_map(|trigger| {
             let name = &trigger.definition.id.name;
             trigger
@@ -142,6 +209,25 @@ impl SystemTables {
             strings(rows.iter().map(|row| Some(row.trigger.database.clone()))),
         ]
     }
+}
+
+fn empty(schema: &Schema) -> Vec<ArrayRef> {
+    schema.fields().iter().map(|field| arrow::array::new_empty_array(field.data_type())).collect()
+}
+
+fn databases_schema() -> Schema {
+    Schema::new(vec![utf8("database_name"), number("triggers", false)])
+}
+
+fn plugin_files_schema() -> Schema {
+    Schema::new(vec![
+        utf8("plugin_name"),
+        utf8("file_name"),
+        utf8("file_path"),
+        Field::new("size_bytes", DataType::Int64, false),
+        Field::new("last_modified", DataType::Int64, false),
+        utf8("database"),
+    ])
 }
 
 fn strings(values: impl Iterator<Item = Option<String>>) -> ArrayRef {

@@ -7,6 +7,7 @@ mod inputs;
 mod line_builder;
 mod local;
 mod query;
+mod responses;
 mod writes;
 
 use crate::world::{DB, Request, TestRunner, Trigger};

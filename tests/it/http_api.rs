@@ -1,8 +1,10 @@
 //! The HTTP API, as clients of InfluxDB 3 know it.
 
 mod databases;
+mod invocations;
 mod plugin_checks;
 mod queries;
+mod recorded;
 mod responses;
 mod streaming;
 mod system_tables;

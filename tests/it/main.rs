@@ -9,11 +9,13 @@
 
 mod cli;
 mod conformance;
+mod dry_runs;
 mod environments;
 mod faults;
 mod grpc;
 mod http_api;
 mod install;
 mod lifecycle;
+mod plugin_files;
 mod triggers;
 mod world;

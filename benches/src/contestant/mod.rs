@@ -2,6 +2,7 @@
 
 #[cfg(libpython)]
 pub(crate) mod embedded;
+pub(crate) mod http;
 pub(crate) mod raw;
 pub(crate) mod worker;
 

@@ -267,7 +267,7 @@ fn parse_now(shared: &Shared, bodies: &Bodies, options: LineOptions, refuses: Re
 }
 
 /// Parses the bodies of one database.
-fn parse_database(
+pub(crate) fn parse_database(
     shared: &Shared,
     database: &str,
     bodies: &[Bytes],

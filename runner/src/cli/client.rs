@@ -81,6 +81,10 @@ impl Client {
         self.send(Method::POST, path, Some("application/json"), body.to_string().into()).await
     }
 
+    pub(super) async fn put_json(&self, path: &str, body: &serde_json::Value) -> Result<Answer, CliError> {
+        self.send(Method::PUT, path, Some("application/json"), body.to_string().into()).await
+    }
+
     pub(super) async fn delete(&self, path: &str) -> Result<Answer, CliError> {
         self.send(Method::DELETE, path, None, Bytes::new()).await
     }

@@ -1,11 +1,14 @@
 //! `bulkhead create`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
+use super::client::Client;
 use super::output::{CliError, say};
+use super::plugin_source::PluginSource;
 use super::{DatabaseArgs, ServerArgs};
 use crate::trigger::TriggerSpec;
 
@@ -37,9 +40,13 @@ struct TriggerArgs {
     server: ServerArgs,
     #[command(flatten)]
     database: DatabaseArgs,
-    /// The plugin: a `.py` file or a directory with `__init__.py`, relative to the server's plugin directory.
+    /// The plugin: a `.py` file or a directory with `__init__.py`, relative to the server's plugin directory; or
+    /// `gh:PATH` for one of the published plugins.
     #[arg(short, long, alias = "plugin-filename", value_name = "PATH")]
     path: String,
+    /// Send the plugin, which lies on this machine, to the server's plugin directory first.
+    #[arg(long)]
+    upload: bool,
     /// What starts the trigger, see below.
     #[arg(long, value_name = "SPEC")]
     trigger_spec: TriggerSpec,
@@ -89,7 +96,7 @@ enum ErrorBehavior {
     Disable,
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or_else(|| format!("`{text}` has no `=`; write it as key=value"))?;
     if key.is_empty() {
         return Err(format!("`{text}` has no key; write it as key=value"));
@@ -123,9 +130,11 @@ async fn trigger(args: TriggerArgs) -> Result<(), CliError> {
         ErrorBehavior::Retry => "retry",
         ErrorBehavior::Disable => "disable",
     };
+    let client = args.server.client()?;
+    let plugin = if args.upload { upload(&client, &args.path).await? } else { args.path };
     let mut body = json!({
         "db": args.database.database,
-        "plugin_filename": args.path,
+        "plugin_filename": plugin,
         "trigger_name": args.trigger_name,
         "trigger_settings": {
             "run_async": args.run_asynchronous,
@@ -140,8 +149,24 @@ async fn trigger(args: TriggerArgs) -> Result<(), CliError> {
     if args.no_check {
         body["no_check"] = true.into();
     }
-    let answer = args.server.client()?.post_json("/api/v3/configure/processing_engine_trigger", &body).await?;
+    let answer = client.post_json("/api/v3/configure/processing_engine_trigger", &body).await?;
     answer.success("Failed to create trigger")?;
     say(format!("Trigger {} created successfully", args.trigger_name));
     Ok(())
+}
+
+/// Sends a plugin, and returns the file name under which the server has it.
+async fn upload(client: &Client, path: &str) -> Result<String, CliError> {
+    let (name, files) = match PluginSource::read(Path::new(path))? {
+        PluginSource::File { name, content } => (name.clone(), vec![(name, content)]),
+        PluginSource::Directory { name, files } => {
+            let files = files.into_iter().map(|(path, content)| (format!("{name}/{path}"), content)).collect();
+            (name, files)
+        }
+    };
+    for (path, content) in files {
+        let body = json!({ "plugin_name": path, "content": content });
+        client.post_json("/api/v3/plugins/files", &body).await?.success("Failed to upload plugin")?;
+    }
+    Ok(name)
 }

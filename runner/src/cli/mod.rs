@@ -4,11 +4,17 @@ mod client;
 mod create;
 mod delete;
 mod demo;
+mod local;
+mod new;
 mod output;
+mod plugin_source;
 mod query;
 mod serve;
 mod show;
+mod show_system;
 mod switch;
+mod test;
+mod update;
 mod write;
 
 use std::process::ExitCode;
@@ -50,8 +56,14 @@ enum Command {
     Enable(switch::SwitchArgs),
     /// Disable a trigger; an invocation that runs is cancelled.
     Disable(switch::SwitchArgs),
-    /// Show databases, triggers, workers or log lines.
+    /// Show databases, triggers, plugins, invocations, workers, log lines or any system table.
     Show(show::ShowArgs),
+    /// Write a plugin that works, with its test.
+    New(new::NewArgs),
+    /// Call a plugin and show what it says, writes and answers; nothing is kept. Also without a server.
+    Test(Box<test::TestArgs>),
+    /// Change the code of a trigger's plugin.
+    Update(update::UpdateArgs),
     /// Write line protocol from a file, an argument or standard input.
     Write(write::WriteArgs),
     /// Run SQL.
@@ -67,7 +79,8 @@ struct ServerArgs {
         long = "host",
         env = "INFLUXDB3_HOST_URL",
         default_value = "http://127.0.0.1:8181",
-        value_name = "URL"
+        value_name = "URL",
+        global = true
     )]
     host: String,
 }
@@ -118,6 +131,9 @@ async fn run(command: Command) -> Result<(), CliError> {
         Command::Enable(args) => switch::run(args, true).await,
         Command::Disable(args) => switch::run(args, false).await,
         Command::Show(args) => show::run(args).await,
+        Command::New(args) => new::run(&args),
+        Command::Test(args) => test::run(*args).await,
+        Command::Update(args) => update::run(args).await,
         Command::Write(args) => write::run(args).await,
         Command::Query(args) => query::run(args).await,
     }

@@ -63,11 +63,21 @@ pub(super) async fn run(args: QueryArgs) -> Result<(), CliError> {
 
 /// Runs SQL and writes the rows to standard output.
 pub(super) async fn show_rows(client: &Client, database: &str, sql: &str, format: FormatArgs) -> Result<(), CliError> {
-    let body = json!({ "db": database, "q": sql, "format": format.name() });
-    let answer = client.post_json("/api/v3/query_sql", &body).await?.success("Query command failed")?;
-    put(&answer.body);
-    if !matches!(format.format, Format::Parquet) && !answer.body.ends_with(b"\n") {
+    let rows = rows(client, database, sql, format).await?;
+    put(&rows);
+    if !matches!(format.format, Format::Parquet) && !rows.ends_with(b"\n") {
         put(b"\n");
     }
     Ok(())
+}
+
+/// Runs SQL and returns the rows as they are to be shown.
+pub(super) async fn rows(
+    client: &Client,
+    database: &str,
+    sql: &str,
+    format: FormatArgs,
+) -> Result<bytes::Bytes, CliError> {
+    let body = json!({ "db": database, "q": sql, "format": format.name() });
+    Ok(client.post_json("/api/v3/query_sql", &body).await?.success("Query command failed")?.body)
 }

@@ -14,7 +14,9 @@ use crate::config::{Config, HostKind, ObjectStoreKind};
 use crate::environment::PackageManager;
 use crate::host::grpc::Address;
 use crate::limits;
+use crate::plugin_repository::DEFAULT_REPOSITORY;
 use crate::server::{Server, StartError};
+use crate::trigger::TriggerKind;
 
 /// `serve`.
 #[derive(Debug, Args)]
@@ -31,6 +33,21 @@ pub(super) struct ServeArgs {
     /// Directory with plugins.
     #[arg(long, env = "INFLUXDB3_PLUGIN_DIR", value_name = "DIR")]
     plugin_dir: Option<PathBuf>,
+    /// URL below which `gh:` plugins lie; any HTTP server that gives the files will do.
+    #[arg(long, env = "INFLUXDB3_PLUGIN_REPO", default_value = DEFAULT_REPOSITORY, value_name = "URL")]
+    plugin_repo: String,
+    /// Take no plugins from clients or from a repository: only what lies in the plugin directory already.
+    #[arg(long, env = "INFLUXDB3_PLUGIN_DIR_ONLY")]
+    plugin_dir_only: bool,
+    /// Kinds of triggers that may be created; all otherwise.
+    #[arg(
+        long,
+        env = "INFLUXDB3_RESTRICT_PLUGIN_TRIGGERS_TO",
+        value_enum,
+        value_delimiter = ',',
+        value_name = "KINDS"
+    )]
+    restrict_plugin_triggers_to: Vec<AllowedKind>,
     /// Address of the HTTP API; a loopback address until there is authentication.
     #[arg(long, env = "INFLUXDB3_HTTP_BIND_ADDR", default_value = "127.0.0.1:8181", value_name = "ADDRESS")]
     http_bind: SocketAddr,
@@ -80,6 +97,17 @@ pub(super) struct ServeArgs {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
+enum AllowedKind {
+    /// `table:` and `all_tables`.
+    #[value(alias = "wal_flush")]
+    Wal,
+    /// `every:` and `cron:`.
+    Schedule,
+    /// `request:`.
+    Request,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
 enum ObjectStore {
     File,
     Memory,
@@ -122,6 +150,14 @@ impl ServeArgs {
             ObjectStore::Memory => ObjectStoreKind::Memory,
         };
         config.plugin_dir = self.plugin_dir;
+        config.plugin_repository = self.plugin_repo;
+        config.plugin_dir_only = self.plugin_dir_only;
+        let kinds = self.restrict_plugin_triggers_to.into_iter().map(|kind| match kind {
+            AllowedKind::Wal => TriggerKind::Wal,
+            AllowedKind::Schedule => TriggerKind::Schedule,
+            AllowedKind::Request => TriggerKind::Request,
+        });
+        config.allowed_kinds = kinds.collect();
         config.grpc_bind = self.grpc_bind;
         config.host = match (self.host, self.host_address) {
             (HostName::Grpc, Some(address)) => HostKind::Grpc(address),

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::beginnings::{self, Recorded};
+use super::dry_run::{self, DryRun, DryRunReport};
 use super::error::EngineError;
 use super::positions::{Beginning, Positions};
 use super::questions::HostQuestions;
@@ -24,12 +25,13 @@ use super::{schedule, wal};
 use crate::catalog::Catalog;
 use crate::clock::SharedClock;
 use crate::host::{Host, ReaderId};
+use crate::invocations::Invocations;
 use crate::journal::StoreError;
 use crate::limits;
 use crate::logs::{Level, LogStore};
 use crate::plugin_files::PluginFiles;
 use crate::supervisor::{Pool, Supervisor, WorkerSpec};
-use crate::trigger::{TriggerDefinition, TriggerId, TriggerKind};
+use crate::trigger::{PluginLocation, TriggerDefinition, TriggerId, TriggerKind};
 
 /// What an engine is made of.
 pub struct EngineParts {
@@ -41,6 +43,8 @@ pub struct EngineParts {
     pub supervisor: Supervisor,
     /// What plugins say.
     pub logs: Arc<LogStore>,
+    /// The last invocations.
+    pub invocations: Arc<Invocations>,
     /// Where plugins lie.
     pub files: PluginFiles,
     /// The time.
@@ -67,11 +71,23 @@ pub struct EngineSettings {
     pub async_workers_max: usize,
     /// Time for running invocations to end when the runner stops.
     pub shutdown_timeout: Duration,
+    /// Kinds of triggers that may be created; all when it is empty.
+    pub allowed_kinds: Vec<TriggerKind>,
+}
+
+impl EngineSettings {
+    fn check_allowed(&self, kind: TriggerKind) -> Result<(), EngineError> {
+        if self.allowed_kinds.is_empty() || self.allowed_kinds.contains(&kind) {
+            Ok(())
+        } else {
+            Err(EngineError::Restricted(kind))
+        }
+    }
 }
 
 /// The registered triggers and the tasks that run them.
 pub struct Engine {
-    parts: EngineParts,
+    pub(super) parts: EngineParts,
     /// Held while the set of running triggers changes, so that changes come one after another.
     changing: tokio::sync::Mutex<()>,
     running: RwLock<BTreeMap<TriggerId, Running>>,
@@ -80,6 +96,8 @@ pub struct Engine {
     /// Ends the recording of positions.
     closing: CancellationToken,
     stopping: AtomicBool,
+    /// Places for dry runs.
+    dry_runs: Semaphore,
 }
 
 impl Engine {
@@ -98,6 +116,7 @@ impl Engine {
             positions: Arc::new(Positions::new(Arc::clone(&parts.host))),
             closing: CancellationToken::new(),
             stopping: AtomicBool::new(false),
+            dry_runs: Semaphore::new(limits::DRY_RUNS_MAX),
             parts,
         });
         let mut records = Vec::new();
@@ -106,6 +125,7 @@ impl Engine {
             if definition.disabled {
                 continue;
             }
+            engine.keep_fetched(&definition);
             let beginning = recorded.take(engine.parts.host.as_ref(), &definition).unwrap_or_else(|| {
                 let (beginning, mut marks) =
                     beginnings::at_present(engine.parts.host.as_ref(), &engine.parts.clock, &definition);
@@ -125,6 +145,33 @@ impl Engine {
         let positions = Arc::clone(&engine.positions);
         engine.parts.supervisor.tracker.spawn(positions.run(engine.closing.clone()));
         Ok(engine)
+    }
+
+    /// Fetches a plugin of the repository of which no copy is kept here, as when another node made the trigger. Until it
+    /// is there the trigger's starts fail with that reason.
+    fn keep_fetched(&self, definition: &TriggerDefinition) {
+        let is_missing = matches!(definition.plugin, PluginLocation::Repository(_))
+            && self.parts.files.resolve(&definition.plugin).is_err();
+        if is_missing {
+            let (files, plugin) = (self.parts.files.clone(), definition.plugin.clone());
+            self.parts.supervisor.tracker.spawn(async move {
+                if let Err(error) = files.fetch(&plugin).await {
+                    tracing::warn!("{}: {error}", plugin.filename());
+                }
+            });
+        }
+    }
+
+    /// Calls a plugin without keeping anything of it.
+    ///
+    /// # Errors
+    /// When the plugin is not there, or too many dry runs are under way.
+    pub async fn dry_run(&self, dry_run: DryRun) -> Result<DryRunReport, EngineError> {
+        if self.stopping.load(Ordering::SeqCst) {
+            return Err(EngineError::Stopping);
+        }
+        let Ok(_place) = self.dry_runs.try_acquire() else { return Err(EngineError::TooManyDryRuns) };
+        dry_run::run(&self.parts, dry_run).await
     }
 
     /// The host.
@@ -149,6 +196,8 @@ impl Engine {
         if self.parts.catalog.get(&definition.id).is_some() {
             return Err(EngineError::AlreadyExists);
         }
+        self.parts.settings.check_allowed(definition.spec.kind())?;
+        self.parts.files.fetch(&definition.plugin).await?;
         let plugin = self.parts.files.resolve(&definition.plugin)?;
         if check == PluginCheck::Load {
             // Other changes do not wait for this.
@@ -470,6 +519,7 @@ impl Engine {
             cancel: CancellationToken::new(),
             requests: Arc::new(Semaphore::new(limits::REQUEST_QUEUE_MAX)),
             trouble: Mutex::default(),
+            invocations: Arc::clone(&parts.invocations),
         }
     }
 
@@ -482,7 +532,7 @@ impl Engine {
     }
 }
 
-fn entry_point(kind: TriggerKind) -> EntryPoint {
+pub(super) fn entry_point(kind: TriggerKind) -> EntryPoint {
     match kind {
         TriggerKind::Wal => EntryPoint::Writes,
         TriggerKind::Schedule => EntryPoint::ScheduledCall,

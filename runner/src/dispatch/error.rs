@@ -4,7 +4,7 @@ use crate::catalog::CatalogError;
 use crate::host::HostError;
 use crate::limits;
 use crate::plugin_files::PluginFileError;
-use crate::trigger::TriggerNameError;
+use crate::trigger::{TriggerKind, TriggerNameError};
 
 /// A change that was not made.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,27 @@ pub enum EngineError {
     /// The trigger is enabled.
     #[error("Cannot delete running plugin {0}. Disable it first or use --force.")]
     Running(String),
+    /// No trigger has this name.
+    #[error("Processing engine error: plugin error: Plugin not found: {0}")]
+    NoPluginOf(String),
+    /// Several triggers have this name, with different code.
+    #[error("triggers of several databases are named '{0}' and have different plugins; say which with `db`")]
+    Ambiguous(String),
+    /// The trigger's code did not come from the plugin directory.
+    #[error("plugin '{0}' does not lie in the plugin directory, so it cannot be changed there")]
+    NotUpdatable(String),
+    /// The trigger's plugin is one file.
+    #[error("plugin '{0}' is one file; a directory cannot take its place")]
+    NoDirectory(String),
+    /// The operator does not allow this kind of trigger.
+    #[error("invalid request: server is configured to reject {} plugin triggers", restricted_name(*.0))]
+    Restricted(TriggerKind),
+    /// Too many dry runs.
+    #[error(
+        "{} tests of plugins are under way, which is the limit `dry_runs_max`; try again later",
+        limits::DRY_RUNS_MAX
+    )]
+    TooManyDryRuns,
     /// Too many triggers.
     #[error("{} triggers are registered, which is the limit `triggers_max`", limits::TRIGGERS_MAX)]
     TooMany,
@@ -52,4 +73,13 @@ pub enum EngineError {
     /// The runner is stopping.
     #[error("the runner is stopping")]
     Stopping,
+}
+
+/// InfluxDB 3's word.
+fn restricted_name(kind: TriggerKind) -> &'static str {
+    match kind {
+        TriggerKind::Wal => "WalRows",
+        TriggerKind::Schedule => "Schedule",
+        TriggerKind::Request => "Request",
+    }
 }

@@ -1,6 +1,7 @@
 //! From events to effects: the registered triggers, each with the task that feeds it.
 
 mod beginnings;
+mod dry_run;
 mod effects;
 mod engine;
 mod error;
@@ -12,8 +13,10 @@ mod running;
 mod schedule;
 mod status;
 mod table_parameters;
+mod updates;
 mod wal;
 
+pub use dry_run::{DryEvent, DryRun, DryRunReport};
 pub use engine::{Engine, EngineParts, EngineSettings, PluginCheck};
 pub use error::EngineError;
 pub use requests::{RequestEnd, RequestFailure, ResponseBody};

@@ -36,7 +36,7 @@ pub(super) struct HostQuestions {
 }
 
 impl HostQuestions {
-    fn database(&self, named: String) -> String {
+    pub(super) fn database(&self, named: String) -> String {
         if named.is_empty() { self.trigger.database.clone() } else { named }
     }
 }
@@ -72,8 +72,7 @@ impl Questions for HostQuestions {
         let batch = request.batch.unwrap_or_default();
         let database = self.database(batch.database);
         Box::pin(async move {
-            let describe =
-                |error: HostError| status(&format!("error writing line protocol to {database}: {error}"), &error);
+            let describe = |error: HostError| write_status(&database, &error);
             check_target(&database).map_err(describe)?;
             let write = Write {
                 trigger,
@@ -131,6 +130,11 @@ fn parameter(value: wire::ParameterValue) -> Parameter {
         Some(Kind::Text(value)) => Parameter::Text(value),
         Some(Kind::TimestampNs(value)) => Parameter::Timestamp(value),
     }
+}
+
+/// What a plugin gets to know of a synchronous write that failed.
+pub(super) fn write_status(database: &str, error: &HostError) -> Status {
+    status(&format!("error writing line protocol to {database}: {error}"), error)
 }
 
 fn status(text: &str, error: &HostError) -> Status {

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -19,6 +19,7 @@ use super::status::TriggerState;
 use crate::catalog::Catalog;
 use crate::clock::{SharedClock, nanos};
 use crate::host::{Host, HostError, WalFeed};
+use crate::invocations::{InvocationRow, Invocations, failure_of};
 use crate::logs::{Level, LogWriter, Source};
 use crate::supervisor::{BodySink, Call, CallEnd, CallEvent, Pool};
 use crate::trigger::{AfterFailure, TriggerDefinition, TriggerId, TriggerKind, after_failure};
@@ -44,6 +45,8 @@ pub(super) struct TriggerRunner {
     /// Places for requests, waiting ones included.
     pub(super) requests: Arc<Semaphore>,
     pub(super) trouble: Mutex<Option<Trouble>>,
+    /// Where each attempt is recorded.
+    pub(super) invocations: Arc<Invocations>,
 }
 
 /// What is wrong with a trigger at present.
@@ -111,6 +114,7 @@ impl TriggerRunner {
         cancel: CancellationToken,
     ) -> Invoked {
         let invocation = Some(occasion.invocation);
+        let asked_at = self.clock.now();
         self.log.runner(Level::Info, invocation, starting(&occasion.event));
         let call = Call {
             invocation: occasion.invocation,
@@ -122,6 +126,7 @@ impl TriggerRunner {
         };
         let result = self.pool.run(call).await;
         let mut is_recorded = false;
+        let returned = Instant::now();
         let outcome = match result.end {
             CallEnd::Returned { response, writes } => {
                 is_recorded = occasion.number.is_some() && !writes.is_empty();
@@ -136,15 +141,29 @@ impl TriggerRunner {
             }
             CallEnd::Failed(failure) => Err(failure),
         };
+        let commit = returned.elapsed();
         self.log.flush_dropped(invocation);
+        let failure = outcome.as_ref().err().map(failure_of);
+        let (rows, bytes) = occasion.event.size();
+        self.invocations.push(InvocationRow {
+            time: asked_at,
+            invocation: occasion.invocation,
+            trigger: Arc::clone(&self.id),
+            kind: self.definition.spec.kind(),
+            worker: result.worker,
+            failure,
+            queue: result.costs.queue,
+            start: result.costs.start,
+            elapsed: result.elapsed,
+            commit,
+            usage: result.costs.usage,
+            rows,
+            bytes,
+        });
         match &outcome {
             Ok(_) => {
                 *self.trouble.lock() = None;
-                self.log.runner(
-                    Level::Info,
-                    invocation,
-                    format!("finished execution in {}", humantime::format_duration(result.elapsed)),
-                );
+                self.log.runner(Level::Info, invocation, finished(result.elapsed));
             }
             Err(failure) => self.report(failure, occasion),
         }
@@ -322,7 +341,11 @@ pub(super) fn request_error(failure: &Failure) -> String {
     }
 }
 
-fn starting(event: &CallEvent) -> String {
+pub(super) fn finished(elapsed: Duration) -> String {
+    format!("finished execution in {}", humantime::format_duration(elapsed))
+}
+
+pub(super) fn starting(event: &CallEvent) -> String {
     match event {
         CallEvent::Wal { .. } => "starting execution of wal plugin.".to_owned(),
         CallEvent::Request(_) => "starting execution of request plugin.".to_owned(),

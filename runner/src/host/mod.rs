@@ -159,6 +159,24 @@ pub trait DataApi: Send + Sync + 'static {
     fn delete_database<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), DatabaseError>>;
     /// The names of the databases, in order.
     fn list_databases(&self) -> Vec<String>;
+    /// What a write of these lines, with times in nanoseconds, would become. Nothing is written, and the database need not
+    /// exist; bad lines are part of the answer.
+    fn rehearse<'a>(
+        &'a self,
+        database: &'a str,
+        line_protocol: Bytes,
+    ) -> BoxFuture<'a, Result<Rehearsal, ClientWriteError>>;
+}
+
+/// What lines would become.
+#[derive(Debug, Clone)]
+pub struct Rehearsal {
+    /// The lines, blank ones and comments left out.
+    pub lines: Vec<String>,
+    /// Their rows.
+    pub tables: Vec<FeedTable>,
+    /// The lines that are not part of `tables`.
+    pub errors: Vec<LineError>,
 }
 
 /// Line protocol from a client.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use bulkhead_proto::types::v1::{Failure, KeyValue, LogEntry, LogLevel, LogSource, Outcome, outcome};
 use bulkhead_proto::worker::v1::session_request::Fact;
-use bulkhead_proto::worker::v1::{Hello, Log, ResponseBegun, ResponsePart};
+use bulkhead_proto::worker::v1::{Finished, Hello, Log, ResponseBegun, ResponsePart, Usage};
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -54,6 +54,8 @@ pub enum Step {
         outcome: Outcome,
         /// What it wrote, by database in order; the trigger's own database when empty.
         writes: Vec<(String, Bytes)>,
+        /// What it took, as the worker says.
+        usage: Option<Usage>,
     },
 }
 
@@ -199,7 +201,7 @@ impl Session {
             }
             Fact::ResponseBegun(begun) => self.on_response_begun(begun),
             Fact::ResponsePart(part) => self.on_response_part(part),
-            Fact::Finished(finished) => self.on_finished(finished.invocation_id, finished.outcome),
+            Fact::Finished(finished) => self.on_finished(finished),
         }
     }
 
@@ -270,7 +272,8 @@ impl Session {
         }
     }
 
-    fn on_finished(&mut self, of: u64, outcome: Option<Outcome>) -> Result<Step, Violation> {
+    fn on_finished(&mut self, finished: Finished) -> Result<Step, Violation> {
+        let Finished { invocation_id: of, outcome, usage } = finished;
         let outcome = outcome.filter(|outcome| outcome.kind.is_some()).ok_or(Violation::NoOutcome)?;
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Running(run) if run.id == of => {
@@ -284,7 +287,7 @@ impl Session {
                     self.ended.pop_front();
                 }
                 self.ended.push_back((run.id, run.invocation));
-                Ok(Step::Finished { outcome, writes: run.writes })
+                Ok(Step::Finished { outcome, writes: run.writes, usage })
             }
             state => {
                 self.state = state;
@@ -340,7 +343,7 @@ fn source_of(entry: &LogEntry) -> Source {
 mod tests {
     use super::*;
     use bulkhead_proto::types::v1::{HttpResponse, Success, WriteBatch};
-    use bulkhead_proto::worker::v1::{Finished, Logs, TriggerLoaded, Written};
+    use bulkhead_proto::worker::v1::{Logs, TriggerLoaded, Written};
 
     fn hello(protocol_version: u32) -> Option<Fact> {
         Some(Fact::Hello(Hello { protocol_version, ..Hello::default() }))
@@ -353,7 +356,7 @@ mod tests {
 
     fn finished(invocation_id: u64) -> Option<Fact> {
         let outcome = Outcome { kind: Some(outcome::Kind::Success(Success::default())), elapsed: None };
-        Some(Fact::Finished(Finished { invocation_id, outcome: Some(outcome) }))
+        Some(Fact::Finished(Finished { invocation_id, outcome: Some(outcome), usage: None }))
     }
 
     fn idle() -> Session {
@@ -391,7 +394,7 @@ mod tests {
         check(&mut running, finished(8), "`finished` for invocation 8, which does not run");
         check(
             &mut running,
-            Some(Fact::Finished(Finished { invocation_id: 7, outcome: None })),
+            Some(Fact::Finished(Finished { invocation_id: 7, outcome: None, usage: None })),
             "a result without an outcome",
         );
         check(
@@ -455,7 +458,7 @@ mod tests {
         check(&mut session, part(7, too_large), "more than 65536 bytes against the limit `response_part_bytes_max`");
         let success = Success { http_response: Some(HttpResponse::default()) };
         let outcome = Outcome { kind: Some(outcome::Kind::Success(success)), elapsed: None };
-        let twice = Some(Fact::Finished(Finished { invocation_id: 7, outcome: Some(outcome) }));
+        let twice = Some(Fact::Finished(Finished { invocation_id: 7, outcome: Some(outcome), usage: None }));
         check(&mut session, twice, "`finished` while its response had begun already");
     }
 }

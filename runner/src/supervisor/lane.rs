@@ -7,7 +7,7 @@ use bulkhead_launcher::{Exit, Report, describe_exit};
 use bulkhead_proto::types::v1::{FailureKind, HttpResponse, outcome};
 use bulkhead_proto::worker::v1::session_request::Fact;
 use bulkhead_proto::worker::v1::session_response::Order;
-use bulkhead_proto::worker::v1::{Cancel, Drain, ResponseRead, SessionResponse};
+use bulkhead_proto::worker::v1::{Cancel, Drain, ResponseRead, SessionResponse, Usage};
 use bulkhead_python_worker::package::{EXIT_PROTOCOL, EXIT_SESSION_LOST};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
@@ -20,7 +20,7 @@ use super::process::{ProcessEnd, WorkerProcess};
 use super::registry::WorkerState;
 use super::response_body::{BodyEvent, BodySink};
 use super::start::{self, Ended};
-use super::{Call, CallEnd, CallResult, Supervisor, WorkerSpec};
+use super::{Call, CallCosts, CallEnd, CallResult, Supervisor, WorkerSpec};
 use crate::limits;
 use crate::logs::Level;
 use crate::session::{Session, SessionChannel, Step};
@@ -54,17 +54,20 @@ pub(super) enum Event {
 /// Runs one worker from its first job to its end.
 pub(super) async fn run(shared: Arc<Shared>, mut jobs: mpsc::Receiver<Job>) {
     let Some(first) = jobs.recv().await else { return };
+    let starting = Instant::now();
     let mut worker = match start::start(&shared.supervisor, &shared.spec, &first.call.cancel).await {
         Ok(worker) => worker,
         Err(failure) => {
             jobs.close();
             shared.ended(&failure.end, &failure.stderr_tail);
             let failed = CallEnd::Failed(failure.end.failure(failure.stderr_tail));
-            answer(first.reply, failed, Duration::ZERO, None);
+            answer(first.reply, failed, Answered { start: starting.elapsed(), ..Answered::default() });
             return;
         }
     };
     let mut alarm = Alarm::new();
+    // The first job alone had to wait for the start.
+    let mut start = starting.elapsed();
     let mut job = Some(first);
     let ended = loop {
         let current = match job.take() {
@@ -75,7 +78,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut jobs: mpsc::Receiver<Job>) {
                 Err(ended) => break Err((ended, None)),
             },
         };
-        match serve(&mut worker, &shared, current, &mut alarm).await {
+        match serve(&mut worker, &shared, current, &mut alarm, std::mem::take(&mut start)).await {
             Ok(()) => {}
             Err(broken) => break Err((broken.ended, broken.waiting)),
         }
@@ -87,8 +90,9 @@ pub(super) async fn run(shared: Arc<Shared>, mut jobs: mpsc::Receiver<Job>) {
             let id = worker.id;
             let (end, tail) = worker.bury(ended.end, ended.process, &shared.spec).await;
             shared.ended(&end, &tail);
-            if let Some((reply, begun)) = waiting {
-                answer(reply, CallEnd::Failed(end.failure(tail)), begun.elapsed(), Some(id));
+            if let Some(Waiting { reply, begun, start }) = waiting {
+                let answered = Answered { elapsed: begun.elapsed(), worker: Some(id), start, usage: None };
+                answer(reply, CallEnd::Failed(end.failure(tail)), answered);
             }
         }
     }
@@ -97,12 +101,30 @@ pub(super) async fn run(shared: Arc<Shared>, mut jobs: mpsc::Receiver<Job>) {
 /// A worker that cannot go on, with the caller who still waits for it, if there is one.
 struct Broken {
     ended: Ended,
-    waiting: Option<(oneshot::Sender<CallResult>, Instant)>,
+    waiting: Option<Waiting>,
 }
 
-fn answer(reply: oneshot::Sender<CallResult>, end: CallEnd, elapsed: Duration, worker: Option<Uuid>) {
+/// A caller who waits, and since when.
+struct Waiting {
+    reply: oneshot::Sender<CallResult>,
+    begun: Instant,
+    start: Duration,
+}
+
+/// What is told of a call besides its end.
+#[derive(Default)]
+struct Answered {
+    elapsed: Duration,
+    worker: Option<Uuid>,
+    start: Duration,
+    usage: Option<Usage>,
+}
+
+fn answer(reply: oneshot::Sender<CallResult>, end: CallEnd, answered: Answered) {
+    let Answered { elapsed, worker, start, usage } = answered;
+    let costs = CallCosts { queue: Duration::ZERO, start, usage };
     // A caller that went away has cancelled the call; nobody is left to tell.
-    let _ = reply.send(CallResult { end, elapsed, worker });
+    let _ = reply.send(CallResult { end, elapsed, worker, costs });
 }
 
 /// Waits for the next job, or for the end of the worker's patience.
@@ -134,30 +156,39 @@ async fn idle(
 }
 
 /// Does one job and answers it, unless the worker ends over it.
-async fn serve(worker: &mut Worker, shared: &Shared, job: Job, alarm: &mut Alarm) -> Result<(), Broken> {
+async fn serve(
+    worker: &mut Worker,
+    shared: &Shared,
+    job: Job,
+    alarm: &mut Alarm,
+    start: Duration,
+) -> Result<(), Broken> {
     let Job { call, reply } = job;
     let begun = Instant::now();
     worker.supervisor.registry.update(worker.id, |row| {
         row.state = WorkerState::Running;
         row.invocations += 1;
     });
-    let ended = match worker.call(&call, &shared.spec, alarm).await {
-        Ok((end, Trust::Kept)) => {
+    let (end, trust, usage) = match worker.call(&call, &shared.spec, alarm).await {
+        Ok(done) => done,
+        Err(ended) => return Err(Broken { ended, waiting: Some(Waiting { reply, begun, start }) }),
+    };
+    let answered = Answered { elapsed: begun.elapsed(), worker: Some(worker.id), start, usage };
+    match trust {
+        Trust::Kept => {
             if matches!(end, CallEnd::Returned { .. }) {
                 shared.succeeded();
             }
             worker.supervisor.registry.update(worker.id, |row| row.state = WorkerState::Idle);
-            answer(reply, end, begun.elapsed(), Some(worker.id));
-            return Ok(());
+            answer(reply, end, answered);
+            Ok(())
         }
-        Ok((end, Trust::Lost)) => {
-            answer(reply, end, begun.elapsed(), Some(worker.id));
+        Trust::Lost => {
+            answer(reply, end, answered);
             // The caller has its answer; the worker is replaced because the plugin was interrupted half way.
-            return Err(Broken { ended: Ended { end: Some(WorkerEnd::Cancelled), process: None }, waiting: None });
+            Err(Broken { ended: Ended { end: Some(WorkerEnd::Cancelled), process: None }, waiting: None })
         }
-        Err(ended) => ended,
-    };
-    Err(Broken { ended, waiting: Some((reply, begun)) })
+    }
 }
 
 /// Whether a worker may be given another call.
@@ -196,7 +227,12 @@ impl Worker {
     }
 
     /// One call, from the order to the result.
-    async fn call(&mut self, call: &Call, spec: &WorkerSpec, alarm: &mut Alarm) -> Result<(CallEnd, Trust), Ended> {
+    async fn call(
+        &mut self,
+        call: &Call,
+        spec: &WorkerSpec,
+        alarm: &mut Alarm,
+    ) -> Result<(CallEnd, Trust, Option<Usage>), Ended> {
         let id = wire_id();
         self.session.begin(id, call.invocation, call.body.is_some());
         let orders = super::pool::orders(call, id);
@@ -236,7 +272,10 @@ impl Worker {
                     self.session.response_read(parts);
                 }
                 step = self.step(spec) => match step? {
-                    Step::Finished { outcome, writes } => return Ok(finished(outcome, writes, cancelled.as_ref())),
+                    Step::Finished { outcome, writes, usage } => {
+                        let (end, trust) = finished(outcome, writes, cancelled.as_ref());
+                        return Ok((end, trust, usage));
+                    }
                     Step::ResponseBegun { status_code, headers } => {
                         let head = HttpResponse { status_code, headers, body: bytes::Bytes::new() };
                         pass_on(call.body.as_ref(), BodyEvent::Begun(head));

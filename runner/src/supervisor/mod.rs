@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use bulkhead_launcher::{Launcher, ResourceLimits};
 use bulkhead_proto::types::v1::{Failure, HttpRequest, HttpResponse};
-use bulkhead_proto::worker::v1::EntryPoint;
+use bulkhead_proto::worker::v1::{EntryPoint, Usage};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
@@ -138,6 +138,20 @@ pub enum CallEvent {
     Request(Arc<HttpRequest>),
 }
 
+impl CallEvent {
+    /// Rows and encoded bytes.
+    #[must_use]
+    pub fn size(&self) -> (u64, u64) {
+        match self {
+            Self::Wal { tables, .. } => tables
+                .iter()
+                .fold((0, 0), |(rows, bytes), table| (rows + table.rows as u64, bytes + table.ipc.len() as u64)),
+            Self::Tick(_) => (0, 0),
+            Self::Request(request) => (0, request.body.len() as u64),
+        }
+    }
+}
+
 /// How a call ended.
 #[derive(Debug)]
 pub struct CallResult {
@@ -147,6 +161,19 @@ pub struct CallResult {
     pub elapsed: Duration,
     /// The worker that did it, when one was found.
     pub worker: Option<Uuid>,
+    /// What came before and beside it.
+    pub costs: CallCosts,
+}
+
+/// What a call took besides its own run.
+#[derive(Debug, Clone, Default)]
+pub struct CallCosts {
+    /// Wait for a worker to be free, restart delays included.
+    pub queue: Duration,
+    /// Start of the worker, when the call needed a new one.
+    pub start: Duration,
+    /// What the worker counted, when it lived to tell.
+    pub usage: Option<Usage>,
 }
 
 /// Return value or failure of a call.

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::end::WorkerEnd;
 use super::lane::{self, Job};
 use super::restart::Restart;
-use super::{Call, CallEnd, CallEvent, CallResult, Supervisor, WorkerSpec};
+use super::{Call, CallCosts, CallEnd, CallEvent, CallResult, Supervisor, WorkerSpec};
 use crate::plugin_files;
 use crate::session::arrow_ipc;
 
@@ -58,6 +58,7 @@ impl Pool {
 
     /// Makes a call on a worker that is free, or on a new one.
     pub async fn run(&self, call: Call) -> CallResult {
+        let asked = Instant::now();
         let permit = tokio::select! {
             permit = self.permits.acquire() => permit,
             () = call.cancel.cancelled() => return failed(&WorkerEnd::Cancelled, String::new()),
@@ -67,12 +68,14 @@ impl Pool {
             return result;
         }
         loop {
+            let queue = asked.elapsed();
             let (lane, is_new) = self.lane();
             let (reply, result) = oneshot::channel();
             let job = Job { call: call.clone(), reply };
             if lane.send(job).await.is_ok()
-                && let Ok(result) = result.await
+                && let Ok(mut result) = result.await
             {
+                result.costs.queue = queue;
                 if !lane.is_closed() {
                     self.idle.lock().push(lane);
                 }
@@ -126,7 +129,12 @@ impl Pool {
 }
 
 fn failed(end: &WorkerEnd, stderr_tail: String) -> CallResult {
-    CallResult { end: CallEnd::Failed(end.failure(stderr_tail)), elapsed: Duration::ZERO, worker: None }
+    CallResult {
+        end: CallEnd::Failed(end.failure(stderr_tail)),
+        elapsed: Duration::ZERO,
+        worker: None,
+        costs: CallCosts::default(),
+    }
 }
 
 /// The orders that make a call. Rows beyond the size of one message follow in further ones.

@@ -1,5 +1,6 @@
 //! What the catalog keeps of a trigger.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -62,12 +63,17 @@ impl ErrorBehavior {
     }
 }
 
+/// Beginning of the name of a plugin that lies in the repository.
+pub const REPOSITORY_PREFIX: &str = "gh:";
+
 /// Where a plugin's code lies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PluginLocation {
     /// A path below the plugin directory.
     PluginDir(String),
+    /// A path in the repository of published plugins.
+    Repository(String),
     /// Files that came with the trigger, kept below the node's data directory.
     Uploaded {
         /// Directory of the files, relative to the node's directory of uploads.
@@ -80,10 +86,20 @@ pub enum PluginLocation {
 impl PluginLocation {
     /// The path as the person who made the trigger named it.
     #[must_use]
-    pub fn filename(&self) -> &str {
+    pub fn filename(&self) -> Cow<'_, str> {
         match self {
-            Self::PluginDir(path) => path,
-            Self::Uploaded { entry, .. } => entry,
+            Self::PluginDir(path) => path.into(),
+            Self::Repository(path) => format!("{REPOSITORY_PREFIX}{path}").into(),
+            Self::Uploaded { entry, .. } => entry.into(),
+        }
+    }
+
+    /// The place that a file name means: one that begins with `gh:` lies in the repository.
+    #[must_use]
+    pub fn named(filename: String) -> Self {
+        match filename.strip_prefix(REPOSITORY_PREFIX) {
+            Some(path) => Self::Repository(path.to_owned()),
+            None => Self::PluginDir(filename),
         }
     }
 }

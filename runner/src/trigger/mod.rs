@@ -5,7 +5,9 @@ mod policy;
 mod schedule;
 mod spec;
 
-pub use definition::{ErrorBehavior, PluginLocation, TriggerDefinition, TriggerId, TriggerNameError};
+pub use definition::{
+    ErrorBehavior, PluginLocation, REPOSITORY_PREFIX, TriggerDefinition, TriggerId, TriggerNameError,
+};
 pub use policy::{AfterFailure, Backoff, RetryPolicy, after_failure};
 pub use schedule::{Due, Schedule, due};
-pub use spec::{SpecError, TriggerKind, TriggerSpec};
+pub use spec::{SpecError, TriggerKind, TriggerSpec, normalised_cron};

@@ -137,7 +137,7 @@ impl FromStr for TriggerSpec {
             "table" => Ok(Self::Table(value.to_owned())),
             "every" => parse_period(value).map(Self::Every).map_err(|reason| error(&reason)),
             "cron" => {
-                let expression = with_seconds(value);
+                let expression = normalised_cron(value);
                 Schedule::cron(&expression).map_err(|reason| error(&reason))?;
                 Ok(Self::Cron(expression))
             }
@@ -161,7 +161,8 @@ fn parse_period(value: &str) -> Result<Duration, String> {
 }
 
 /// A five-field expression, as in crontab, runs at second 0.
-fn with_seconds(expression: &str) -> String {
+#[must_use]
+pub fn normalised_cron(expression: &str) -> String {
     let fields: Vec<&str> = expression.split_whitespace().collect();
     if fields.len() == 5 { format!("0 {}", fields.join(" ")) } else { fields.join(" ") }
 }

@@ -159,6 +159,11 @@ impl LineParser {
     }
 }
 
+/// The lines of a body with their numbers.
+pub(crate) fn split_lines(body: &str) -> impl Iterator<Item = (usize, &str)> {
+    Lines::new(body)
+}
+
 /// The first `limit` bytes of `text`, or a little less where a character would be cut.
 fn cut(text: &str, limit: usize) -> &str {
     &text[..text.floor_char_boundary(limit)]

@@ -99,7 +99,7 @@ pub(super) fn trigger(info: &TriggerInfo) -> wire::Trigger {
         name: definition.id.resource_name(),
         source: Some(wire::PluginSource {
             files: Default::default(),
-            entry_path: definition.plugin.filename().to_owned(),
+            entry_path: definition.plugin.filename().into_owned(),
         }),
         spec: Some(wire::TriggerSpec { kind: Some(kind) }),
         arguments: definition.arguments.clone().unwrap_or_default(),
@@ -125,8 +125,13 @@ pub(super) fn status(error: &EngineError) -> Status {
         EngineError::Plugin(PluginFileError::NotFound(_)) => Status::not_found(text),
         EngineError::Plugin(PluginFileError::Unreadable { .. }) => Status::internal(text),
         EngineError::Plugin(_) | EngineError::Unusable(_) | EngineError::Name(_) => Status::invalid_argument(text),
-        EngineError::Running(_) => Status::failed_precondition(text),
-        EngineError::TooMany => Status::resource_exhausted(text),
+        EngineError::NoPluginOf(_) => Status::not_found(text),
+        EngineError::Running(_)
+        | EngineError::Restricted(_)
+        | EngineError::Ambiguous(_)
+        | EngineError::NotUpdatable(_)
+        | EngineError::NoDirectory(_) => Status::failed_precondition(text),
+        EngineError::TooMany | EngineError::TooManyDryRuns => Status::resource_exhausted(text),
         EngineError::Catalog(CatalogError::Conflict) => Status::aborted(text),
         EngineError::Catalog(_) | EngineError::Journal(_) => Status::internal(text),
         EngineError::Stopping => Status::unavailable(text),

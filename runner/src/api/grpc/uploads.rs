@@ -75,7 +75,7 @@ pub(super) async fn remove_unused(engine: &Engine) {
         .into_iter()
         .filter_map(|trigger| match trigger.definition.plugin {
             PluginLocation::Uploaded { directory, .. } => Some(directory),
-            PluginLocation::PluginDir(_) => None,
+            PluginLocation::PluginDir(_) | PluginLocation::Repository(_) => None,
         })
         .collect();
     let root = engine.files().uploads().to_owned();

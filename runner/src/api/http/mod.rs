@@ -6,6 +6,8 @@ mod engine;
 mod flight;
 mod format;
 mod params;
+mod plugin_test;
+mod plugins;
 mod query;
 mod reply;
 mod triggers;
@@ -17,11 +19,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use axum::routing::{any, get, post};
+use axum::routing::{any, get, post, put};
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
+use crate::clock::SharedClock;
 use crate::dispatch::Engine;
 use crate::host::DataApi;
 
@@ -34,6 +37,8 @@ pub struct HttpApi {
     pub engine: Arc<Engine>,
     /// The data, when the runner holds it itself.
     pub data: Option<Arc<dyn DataApi>>,
+    /// The time.
+    pub clock: SharedClock,
     /// Identity of this process, in `/ping`.
     pub process_id: Uuid,
     /// Largest request body, bytes.
@@ -70,6 +75,11 @@ fn router(api: HttpApi) -> Router {
         .route(triggers, post(triggers::create).delete(triggers::delete))
         .route(&format!("{triggers}/enable"), post(triggers::enable))
         .route(&format!("{triggers}/disable"), post(triggers::disable))
+        .route("/api/v3/plugin_test/wal", post(plugin_test::wal))
+        .route("/api/v3/plugin_test/schedule", post(plugin_test::schedule))
+        .route("/api/v3/plugin_test/request", post(plugin_test::request))
+        .route("/api/v3/plugins/files", post(plugins::create_file).put(plugins::update_file))
+        .route("/api/v3/plugins/directory", put(plugins::update_directory))
         .route("/api/v3/engine/", any(engine::call_root))
         .route("/api/v3/engine/{*path}", any(engine::call))
         .route_service(flight::ROUTE, flight::service(api.clone()))

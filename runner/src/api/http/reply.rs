@@ -52,8 +52,16 @@ impl From<EngineError> for Refusal {
                 StatusCode::CONFLICT
             }
             EngineError::NotFound(_) | EngineError::DatabaseNotFound(_) => StatusCode::NOT_FOUND,
-            EngineError::Plugin(PluginFileError::NotFound(_)) => StatusCode::NOT_FOUND,
+            EngineError::Plugin(PluginFileError::NotFound(_)) | EngineError::NoPluginOf(_) => StatusCode::NOT_FOUND,
             EngineError::Plugin(PluginFileError::Unreadable { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
+            EngineError::Plugin(PluginFileError::PluginDirOnly) => StatusCode::FORBIDDEN,
+            EngineError::Plugin(PluginFileError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+            EngineError::Plugin(PluginFileError::Unfetched { .. }) => StatusCode::BAD_GATEWAY,
+            EngineError::Ambiguous(_) | EngineError::NotUpdatable(_) | EngineError::NoDirectory(_) => {
+                StatusCode::CONFLICT
+            }
+            EngineError::Restricted(_) => StatusCode::BAD_REQUEST,
+            EngineError::TooManyDryRuns => StatusCode::SERVICE_UNAVAILABLE,
             EngineError::Plugin(_) | EngineError::Unusable(_) | EngineError::Name(_) => StatusCode::BAD_REQUEST,
             EngineError::TooMany => StatusCode::UNPROCESSABLE_ENTITY,
             EngineError::Catalog(CatalogError::Conflict) => StatusCode::CONFLICT,

@@ -74,7 +74,7 @@ pub(super) async fn create(State(api): State<HttpApi>, headers: HeaderMap, body:
         request.trigger_settings.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
     let definition = TriggerDefinition {
         id: TriggerId::new(request.db, request.trigger_name),
-        plugin: PluginLocation::PluginDir(request.plugin_filename),
+        plugin: PluginLocation::named(request.plugin_filename),
         spec,
         arguments: request.trigger_arguments,
         run_async: request.trigger_settings.run_async,

@@ -93,16 +93,16 @@ impl WalFeed for Feed {
     }
 }
 
+/// A table of a commit; its rows are not copied.
+pub(super) fn feed_table(table: &embedded::TableRows) -> FeedTable {
+    FeedTable { table: table.table.clone(), rows: table.rows, ipc: table.ipc.clone() }
+}
+
 /// Names and reference counts are copied, rows are not.
 fn feed_commit(commit: &embedded::Commit) -> FeedCommit {
-    let table = |table: &embedded::TableRows| FeedTable {
-        table: table.table.clone(),
-        rows: table.rows,
-        ipc: table.ipc.clone(),
-    };
     let database = |batch: &embedded::DatabaseBatch| FeedDatabase {
         database: batch.database.clone(),
-        tables: batch.tables.iter().map(table).collect(),
+        tables: batch.tables.iter().map(feed_table).collect(),
     };
     FeedCommit {
         sequence: commit.sequence,

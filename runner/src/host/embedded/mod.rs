@@ -11,14 +11,15 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bulkhead_embedded_host as embedded;
 use bulkhead_embedded_host::{EmbeddedHost, ParameterValue, Precision};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use object_store::ObjectStore;
 
-use self::feed::Feed;
+use self::feed::{Feed, feed_table};
 use super::{
     ClientWrite, ClientWriteError, DataApi, DatabaseError, Host, HostError, LineError, Parameter, Query, RefusedLines,
-    Rows, WalFeed, Write,
+    Rehearsal, Rows, WalFeed, Write,
 };
 use crate::clock::{SharedClock, nanos};
 use crate::journal::{Ledger, Record};
@@ -167,6 +168,21 @@ impl DataApi for Embedded {
     fn list_databases(&self) -> Vec<String> {
         self.host.list_databases()
     }
+
+    fn rehearse<'a>(
+        &'a self,
+        database: &'a str,
+        line_protocol: Bytes,
+    ) -> BoxFuture<'a, Result<Rehearsal, ClientWriteError>> {
+        Box::pin(async move {
+            let rehearsal = self.host.rehearse(database, line_protocol, None).await.map_err(client_write_error)?;
+            Ok(Rehearsal {
+                lines: rehearsal.lines,
+                tables: rehearsal.tables.iter().map(feed_table).collect(),
+                errors: rehearsal.errors.into_iter().map(line_error).collect(),
+            })
+        })
+    }
 }
 
 /// Our journal in the embedded host's terms.
@@ -246,15 +262,14 @@ fn write_error(error: embedded::WriteError, refused_name: Option<String>) -> Hos
     }
 }
 
+fn line_error(line: embedded::LineError) -> LineError {
+    LineError { error_message: line.error_message, line_number: line.line_number, original_line: line.original_line }
+}
+
 fn client_write_error(error: embedded::WriteError) -> ClientWriteError {
-    let line = |line: embedded::LineError| LineError {
-        error_message: line.error_message,
-        line_number: line.line_number,
-        original_line: line.original_line,
-    };
     match error {
-        embedded::WriteError::Partial(lines) => ClientWriteError::Partial(lines.into_iter().map(line).collect()),
-        embedded::WriteError::Parse(bad) => ClientWriteError::Parse(line(bad)),
+        embedded::WriteError::Partial(lines) => ClientWriteError::Partial(lines.into_iter().map(line_error).collect()),
+        embedded::WriteError::Parse(bad) => ClientWriteError::Parse(line_error(bad)),
         embedded::WriteError::Limit(limit) => ClientWriteError::Limit(limit.to_string()),
         embedded::WriteError::Storage(_) | embedded::WriteError::Closed => ClientWriteError::Storage(error.to_string()),
         error => ClientWriteError::Invalid(error.to_string()),
