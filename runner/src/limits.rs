@@ -135,6 +135,9 @@ pub const COMMITS_SKIPPED_MAX: u64 = 1_000;
 /// Largest response that a dry run shows, bytes. It is printed for a person.
 pub const DRY_RUN_RESPONSE_BYTES_MAX: usize = 8 << 20;
 
+/// Plugins that are looked at at a time before their triggers are created; the next one waits. Each look is a process.
+pub const PLUGIN_CHECKS_MAX: usize = 4;
+
 /// Dry runs at a time; the next one is refused. Each is a process.
 pub const DRY_RUNS_MAX: usize = 4;
 

@@ -98,6 +98,8 @@ pub struct Engine {
     stopping: AtomicBool,
     /// Places for dry runs.
     dry_runs: Semaphore,
+    /// Places for looks at plugins before their triggers are created.
+    checks: Semaphore,
 }
 
 impl Engine {
@@ -117,6 +119,7 @@ impl Engine {
             closing: CancellationToken::new(),
             stopping: AtomicBool::new(false),
             dry_runs: Semaphore::new(limits::DRY_RUNS_MAX),
+            checks: Semaphore::new(limits::PLUGIN_CHECKS_MAX),
             parts,
         });
         let mut records = Vec::new();
@@ -200,7 +203,8 @@ impl Engine {
         self.parts.files.fetch(&definition.plugin).await?;
         let plugin = self.parts.files.resolve(&definition.plugin)?;
         if check == PluginCheck::Load {
-            // Other changes do not wait for this.
+            // Other changes do not wait for this; other checks do, because each is a process.
+            let _place = self.checks.acquire().await;
             let entry_point = entry_point(definition.spec.kind());
             self.parts.supervisor.check(plugin, entry_point).await.map_err(EngineError::Unusable)?;
         }
