@@ -129,7 +129,7 @@ fn a_requirement_that_cannot_be_met_fails_its_trigger_with_the_tools_words_and_n
     runner.create(&Trigger::new("user", "user.py", "request:user"));
     runner.create(&Trigger::new("wal", "wal.py", "table:m"));
     runner.write("m v=1 1");
-    runner.engine("user").contains(500, "installing packages with ");
+    runner.engine("user").contains(500, "resolving requirements with ");
     for trigger in ["user", "wal"] {
         let reason = runner.until_state(trigger, "failed");
         // pip and uv both name the package that they looked for.

@@ -3,21 +3,34 @@
 use sha2::{Digest, Sha256};
 
 use super::interpreter::Interpreter;
+use super::lock::Lock;
 use super::requirements::Requirements;
 
 /// Changes when environments are built differently, so that old ones are not taken for new ones.
-const FORMAT: &str = "bulkhead environment 1";
+const FORMAT: &str = "bulkhead environment 2";
+
+/// The same for requests.
+const REQUEST_FORMAT: &str = "bulkhead requirements 1";
 
 /// Hexadecimal digits of the name. 64 bits: nobody gains from a collision with his own environment, and
 /// short names keep paths below the limit of `#!` lines (127 bytes on old kernels).
 const DIGITS: usize = 16;
 
 /// Digest of everything that decides what is in the environment.
-pub(super) fn environment_id(interpreter: &Interpreter, requirements: &Requirements) -> String {
+pub(super) fn environment_id(interpreter: &Interpreter, lock: &Lock) -> String {
+    digest(FORMAT, interpreter, &lock.lines())
+}
+
+/// Digest of what is asked for: it names the lock that was made for it.
+pub(super) fn request_id(interpreter: &Interpreter, requirements: &Requirements) -> String {
+    digest(REQUEST_FORMAT, interpreter, requirements.packages())
+}
+
+fn digest(format: &str, interpreter: &Interpreter, lines: &[String]) -> String {
     let mut hasher = Sha256::new();
     let executable = interpreter.base_executable.to_string_lossy();
-    let fixed = [FORMAT, &interpreter.version, &executable, &interpreter.platform];
-    for field in fixed.into_iter().chain(requirements.packages().iter().map(String::as_str)) {
+    let fixed = [format, &interpreter.version, &executable, &interpreter.platform];
+    for field in fixed.into_iter().chain(lines.iter().map(String::as_str)) {
         // The length keeps ("ab", "c") apart from ("a", "bc").
         hasher.update((field.len() as u64).to_le_bytes());
         hasher.update(field);
@@ -40,14 +53,18 @@ mod tests {
     }
 
     fn id(packages: &[&str]) -> String {
-        environment_id(&interpreter(), &Requirements::from_packages(packages).unwrap())
+        request_id(&interpreter(), &Requirements::from_packages(packages).unwrap())
     }
 
     #[test]
     fn the_name_is_stable_across_releases() {
         // If this changes, every user's environments are built again: change FORMAT and mean it.
-        assert_eq!(id(&[]), "f617695782377a80");
-        assert_eq!(id(&["requests<3", "numpy"]), "4f0319d45fe7b136");
+        assert_eq!(environment_id(&interpreter(), &Lock::default()), "5310067facd18e7d");
+        assert_eq!(
+            environment_id(&interpreter(), &Lock::parse("numpy==2.1.0 --hash=sha256:aa").unwrap()),
+            "db00c6126d7a436e"
+        );
+        assert_eq!(id(&["requests<3", "numpy"]), "f751beb265b9a850");
     }
 
     #[test]
@@ -60,10 +77,10 @@ mod tests {
         let mut other = interpreter();
         other.version = "3.12.2".into();
         let none = Requirements::default();
-        assert_ne!(environment_id(&other, &none), id(&[]));
+        assert_ne!(request_id(&other, &none), id(&[]));
         other = interpreter();
         other.base_executable = "/opt/python3.12".into();
-        assert_ne!(environment_id(&other, &none), id(&[]));
+        assert_ne!(request_id(&other, &none), id(&[]));
         assert_ne!(id(&["ab", "c"]), id(&["a", "bc"]));
     }
 }

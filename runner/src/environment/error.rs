@@ -28,7 +28,7 @@ pub enum EnvironmentError {
     /// A tool ran and failed. The text ends with its own words.
     #[error("{what} failed with {exit}{}:\n{output}", hint.map(|hint| format!(" ({hint})")).unwrap_or_default())]
     Tool {
-        /// What it was to do, with its name: `installing packages with uv`.
+        /// What it was to do, with its name: `resolving requirements with uv`.
         what: String,
         /// How it ended: `exit status: 1`.
         exit: String,
@@ -56,6 +56,14 @@ pub enum EnvironmentError {
         lock: PathBuf,
         /// How long was waited.
         limit: Duration,
+    },
+    /// A lock that cannot be read.
+    #[error("the lock `{}` cannot be used: {reason}; remove it, and requirements are resolved anew", path.display())]
+    Lock {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// The file system failed.
     #[error("cannot {what} `{}`: {reason}", path.display())]

@@ -16,6 +16,8 @@ pub(super) struct Marker {
     pub(super) python_version: String,
     pub(super) base_executable: PathBuf,
     pub(super) requirements: Vec<String>,
+    /// What was installed for them, with versions.
+    pub(super) packages: Vec<String>,
 }
 
 /// Whether `environment` is complete: it has a marker, and its interpreter still leads somewhere (the

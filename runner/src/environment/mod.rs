@@ -1,32 +1,39 @@
 //! Virtual environments: each plugin runs with the packages that it asks for and no others.
 //!
 //! - [`requirements_of`] reads what a plugin asks for (pure apart from reading its files);
-//! - an environment is named by the digest of interpreter and normalised requirements, so plugins with equal
-//!   needs share one;
+//! - a resolver makes a lock of them, which is kept: the same requirements give the same packages until the lock is removed;
+//! - an environment is named by the digest of interpreter and lock, so plugins whose requirements come to the same packages
+//!   share one;
 //! - [`EnvironmentStore::ensure`] gives the environment, building it if it is not there;
 //! - [`tool`](self) is the one place that runs external programs (the interpreter, uv, pip). A sandbox for
-//!   builds, locking of versions, progress and garbage collection have their places in `tool`, between
-//!   `requirements` and `digest`, in `builder`, and in `store`.
+//!   builds, progress and garbage collection have their places in `tool`, in `builder`, and in `store`.
 //!
 //! On disk, below the store's root:
 //!
 //! ```text
 //! 3f29c81b7e50aa41/                   an environment, built in place
 //! 3f29c81b7e50aa41/bulkhead.json      written last: without it the directory is a leftover
-//! locks/3f29c81b7e50aa41              held while it is built
+//! resolved/91d0c6fe5a3b2c44.txt       the lock that was made of requirements
+//! 91d0c6fe5a3b2c44/                   where a resolver works; a leftover when it does not
+//! locks/3f29c81b7e50aa41              held while it is built, or its requirements are resolved
 //! ```
 
 mod builder;
 mod digest;
 mod error;
 mod inline_metadata;
+mod installer;
 mod interpreter;
 mod limits;
+mod lock;
 mod marker;
 mod output_tail;
+mod pip;
 mod project_files;
 mod requirements;
 mod requirements_file;
+mod resolver;
+mod steps;
 mod store;
 mod tool;
 mod tool_environment;
@@ -46,7 +53,7 @@ pub use tool::is_tool_process;
 /// A virtual environment that is complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Environment {
-    /// Digest of interpreter and requirements: 16 hexadecimal digits, also the directory's name.
+    /// Digest of interpreter and lock: 16 hexadecimal digits, also the directory's name.
     pub id: String,
     /// The directory.
     pub path: PathBuf,
@@ -54,8 +61,10 @@ pub struct Environment {
     pub python: PathBuf,
     /// Version of the interpreter, for instance `3.12.1`.
     pub python_version: String,
-    /// What was installed, normalised and sorted, without credentials; empty for the plain environment.
+    /// What was asked for, normalised and sorted, without credentials; empty for the plain environment.
     pub requirements: Vec<String>,
+    /// What was installed for it, with versions (`numpy==2.1.0`).
+    pub packages: Vec<String>,
 }
 
 /// Which tool makes environments and installs packages.

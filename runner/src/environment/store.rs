@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
@@ -12,18 +12,25 @@ use std::time::Duration;
 use tokio::sync::{Mutex, OnceCell, Semaphore};
 use tokio::time::{Instant, sleep};
 
-use super::builder::Build;
-use super::digest::environment_id;
+use super::builder;
+use super::digest::{environment_id, request_id};
 use super::error::EnvironmentError;
+use super::installer::Installer;
 use super::interpreter::{Interpreter, Interpreters, find_program};
 use super::limits::{LOCK_PAUSE, PARALLEL_BUILDS_MAX};
+use super::lock::Lock;
 use super::marker::{self, Marker};
 use super::requirements::Requirements;
+use super::resolver;
+use super::steps::{self, Steps};
 use super::tool_environment::without_credentials;
 use super::{Environment, PackageManager};
 
 /// Directory of the lock files, below the store's root.
 const LOCKS: &str = "locks";
+
+/// Directory of the locks that resolvers made, below the store's root.
+const RESOLVED: &str = "resolved";
 
 /// Gives environments, and builds those that are not there. Several stores, also of several runners, may
 /// share a root.
@@ -91,7 +98,7 @@ impl EnvironmentStore {
             });
         }
         let interpreter = self.interpreters.find(requirements.requires_python()).await?;
-        let id = environment_id(&interpreter, requirements);
+        let id = request_id(&interpreter, requirements);
         let slot = self.slot(&id);
         let failures = || slot.failures.load(Ordering::Acquire);
         let failures_before = failures();
@@ -128,68 +135,171 @@ impl EnvironmentStore {
         Arc::clone(slots.entry(id.to_owned()).or_default())
     }
 
-    /// Takes the environment from the disk or builds it, under the lock that runners share.
+    /// Takes the environment from the disk, or makes its lock and builds it. `request` names the requirements.
     async fn provide(
         &self,
-        id: &str,
+        request: &str,
         interpreter: &Interpreter,
         requirements: &Requirements,
     ) -> Result<Environment, EnvironmentError> {
-        let path = self.root.join(id);
-        let environment = Environment {
-            id: id.to_owned(),
-            python: marker::python(&path),
-            path: path.clone(),
-            python_version: interpreter.version.clone(),
-            requirements: requirements.packages().iter().map(|line| without_credentials(line)).collect(),
-        };
         self.leftovers_removed.get_or_init(|| remove_leftovers(self.root.clone())).await;
-        if marker::is_complete(&path) {
+        let job = Job { request, interpreter, requirements, uv: self.uv()? };
+        if requirements.is_empty() {
+            return self.environment(&job, &Lock::default(), None).await;
+        }
+        let kept = self.kept_lock(request)?;
+        if let Some(lock) = &kept {
+            let environment = self.describe(&job, lock);
+            if marker::is_complete(&environment.path) {
+                return Ok(environment);
+            }
+        }
+        let held = self.lock(request, Instant::now() + self.build_timeout).await?;
+        let work = self.root.join(request);
+        remove(&work).await?;
+        tokio::fs::create_dir(&work).await.map_err(EnvironmentError::io("create", &work))?;
+        let result = self.resolve_and_build(&job, kept, &work, &held).await;
+        // What stays behind of a failure to remove it is a leftover, which the next start removes.
+        drop(remove(&work).await);
+        result
+    }
+
+    async fn resolve_and_build(
+        &self,
+        job: &Job<'_>,
+        kept: Option<Lock>,
+        work: &Path,
+        held: &File,
+    ) -> Result<Environment, EnvironmentError> {
+        if let Some(lock) = kept {
+            match self.environment(job, &lock, Some(work)).await {
+                // Somebody has to look into that: it is what hashes are for.
+                Err(EnvironmentError::Tool { output, .. }) if steps::is_other_file(&output) => {
+                    let reason = format!("a file is not the one that was locked:\n{output}\n");
+                    return Err(EnvironmentError::Lock { path: self.lock_path(job.request), reason });
+                }
+                // What was locked may have gone from its index; then there is no choice but to look again.
+                Err(EnvironmentError::Tool { what, output, .. }) => {
+                    tracing::warn!("{what} from the kept lock failed; resolving requirements anew:\n{output}");
+                }
+                result => return result,
+            }
+        }
+        let lock = {
+            let _permit = self.builds.acquire().await;
+            let steps = self.steps(held);
+            tracing::info!(
+                "resolving requirements {}{} with Python {}",
+                job.request,
+                job.origin(),
+                job.interpreter.version
+            );
+            let installer = Installer::find(&steps, job.uv.as_ref(), job.interpreter, work).await?;
+            resolver::resolve(&steps, &installer, job.interpreter, job.requirements, work).await?
+        };
+        let environment = self.environment(job, &lock, Some(work)).await?;
+        // Kept only when it was of use.
+        let path = self.lock_path(job.request);
+        let text = lock.to_text(&job.head());
+        let failed = EnvironmentError::io("write", path.clone());
+        blocking(move || write_whole(&path, &text)).await.map_err(failed)?;
+        Ok(environment)
+    }
+
+    /// The environment of a lock, built if it is not there, under the lock file that runners share.
+    async fn environment(
+        &self,
+        job: &Job<'_>,
+        lock: &Lock,
+        work: Option<&Path>,
+    ) -> Result<Environment, EnvironmentError> {
+        let environment = self.describe(job, lock);
+        let path = &environment.path;
+        if marker::is_complete(path) {
             return Ok(environment);
         }
-        let deadline = Instant::now() + self.build_timeout;
-        let lock = self.lock(id, deadline).await?;
+        let held = self.lock(&environment.id, Instant::now() + self.build_timeout).await?;
         // Another runner may have finished it while this one waited.
-        if marker::is_complete(&path) {
+        if marker::is_complete(path) {
             return Ok(environment);
         }
         let _permit = self.builds.acquire().await;
         let begin = Instant::now();
-        let sources: Vec<_> = requirements.sources().iter().map(|file| format!("`{}`", file.display())).collect();
-        let origin = if sources.is_empty() { String::new() } else { format!(" for {}", sources.join(", ")) };
-        tracing::info!("building environment {id}{origin} with Python {}", interpreter.version);
-        remove(&path).await?;
-        let result = self.build(&environment, interpreter, requirements, &lock).await;
+        tracing::info!(
+            "building environment {}{} with Python {}",
+            environment.id,
+            job.origin(),
+            job.interpreter.version
+        );
+        remove(path).await?;
+        let result = self.build(&environment, job, lock, work, &held).await;
         match &result {
-            Ok(()) => tracing::info!("environment {id} is ready after {:.1?}", begin.elapsed()),
+            Ok(()) => tracing::info!("environment {} is ready after {:.1?}", environment.id, begin.elapsed()),
             // A failure changes nothing. Where even this fails, the missing marker says the same.
-            Err(_) => drop(remove(&path).await),
+            Err(_) => drop(remove(path).await),
         }
         result.map(|()| environment)
+    }
+
+    fn describe(&self, job: &Job<'_>, lock: &Lock) -> Environment {
+        let id = environment_id(job.interpreter, lock);
+        let path = self.root.join(&id);
+        Environment {
+            id,
+            python: marker::python(&path),
+            path,
+            python_version: job.interpreter.version.clone(),
+            requirements: job.requirements.packages().iter().map(|line| without_credentials(line)).collect(),
+            packages: lock.packages(),
+        }
     }
 
     async fn build(
         &self,
         environment: &Environment,
-        interpreter: &Interpreter,
-        requirements: &Requirements,
-        lock: &File,
+        job: &Job<'_>,
+        lock: &Lock,
+        work: Option<&Path>,
+        held: &File,
     ) -> Result<(), EnvironmentError> {
-        let uv = self.uv()?;
         // The time spent waiting for a permit is not the build's.
-        let deadline = Instant::now() + self.build_timeout;
+        let steps = self.steps(held);
         let path = &environment.path;
-        Build { path, interpreter, requirements, uv: uv.as_deref(), lock, limit: self.build_timeout, deadline }
-            .run()
-            .await?;
+        builder::create(&steps, job.uv.as_deref(), job.interpreter, path).await?;
+        if let Some(work) = work {
+            let installer = Installer::find(&steps, job.uv.as_ref(), job.interpreter, work).await?;
+            let options = job.requirements.packages().iter().filter(|line| line.starts_with('-')).cloned();
+            let lines: Vec<String> = options.chain(lock.lines_to_install(job.requirements.packages())).collect();
+            builder::install(&steps, &installer, &lines, path).await?;
+        }
         let marker = Marker {
-            python_version: interpreter.version.clone(),
-            base_executable: interpreter.base_executable.clone(),
+            python_version: job.interpreter.version.clone(),
+            base_executable: job.interpreter.base_executable.clone(),
             requirements: environment.requirements.clone(),
+            packages: environment.packages.clone(),
         };
         let path = path.clone();
         let complete = EnvironmentError::io("complete", path.clone());
         blocking(move || marker::write(&path, &marker)).await.map_err(complete)
+    }
+
+    fn steps<'a>(&'a self, held: &'a File) -> Steps<'a> {
+        let limit = self.build_timeout;
+        Steps { root: &self.root, lock: held, limit, deadline: Instant::now() + limit }
+    }
+
+    fn lock_path(&self, request: &str) -> PathBuf {
+        self.root.join(RESOLVED).join(format!("{request}.txt"))
+    }
+
+    /// The lock that was made of these requirements before.
+    fn kept_lock(&self, request: &str) -> Result<Option<Lock>, EnvironmentError> {
+        let path = self.lock_path(request);
+        match fs::read_to_string(&path) {
+            Ok(text) => Lock::parse(&text).map(Some).map_err(|reason| EnvironmentError::Lock { path, reason }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(EnvironmentError::io("read", path)(error)),
+        }
     }
 
     fn uv(&self) -> Result<Option<PathBuf>, EnvironmentError> {
@@ -217,6 +327,42 @@ impl EnvironmentStore {
     }
 }
 
+/// What is to be made, and with what.
+struct Job<'a> {
+    request: &'a str,
+    interpreter: &'a Interpreter,
+    requirements: &'a Requirements,
+    /// uv where it is to be used.
+    uv: Option<PathBuf>,
+}
+
+impl Job<'_> {
+    /// For a log line: the files that ask.
+    fn origin(&self) -> String {
+        let sources: Vec<_> = self.requirements.sources().iter().map(|file| format!("`{}`", file.display())).collect();
+        if sources.is_empty() { String::new() } else { format!(" for {}", sources.join(", ")) }
+    }
+
+    /// What the lock says at its beginning, for people.
+    fn head(&self) -> Vec<String> {
+        let asked = self.requirements.packages().iter().map(|line| format!("    {}", without_credentials(line)));
+        let interpreter = self.interpreter;
+        let made = format!("What was resolved for Python {} on {} of", interpreter.version, interpreter.platform);
+        std::iter::once(made).chain(asked).collect()
+    }
+}
+
+/// Writes a file that is there whole or not at all.
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(directory)?;
+    let mut draft = tempfile::NamedTempFile::new_in(directory)?;
+    draft.write_all(text.as_bytes())?;
+    draft.as_file().sync_all()?;
+    draft.persist(path)?;
+    File::open(directory)?.sync_all()
+}
+
 /// Locks the file at `path`, making it if need be; `None` while somebody else has it. Lock files stay: one
 /// that is removed while another runner has just opened it would be locked twice.
 fn try_lock(path: &Path) -> io::Result<Option<File>> {
@@ -238,7 +384,7 @@ async fn remove_leftovers(root: PathBuf) {
         let mut removed = Vec::new();
         for entry in fs::read_dir(&root)?.flatten() {
             let path = entry.path();
-            let is_environment = path.is_dir() && entry.file_name() != LOCKS;
+            let is_environment = path.is_dir() && entry.file_name() != LOCKS && entry.file_name() != RESOLVED;
             if !is_environment || marker::is_complete(&path) {
                 continue;
             }

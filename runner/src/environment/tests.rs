@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::builder::Build;
 use super::error::EnvironmentError;
+use super::installer::Installer;
 use super::interpreter::{Interpreter, find_program};
 use super::requirements::{Requirements, requirements_of};
+use super::steps::Steps;
 use super::store::EnvironmentStore;
 use super::tool::{Output, Tool};
-use super::{Environment, PackageManager, marker};
+use super::{Environment, PackageManager, builder, marker, resolver};
 
 /// Writes the wheel `NAME-VERSION-py3-none-any.whl` with one module, as small as wheels get.
 const MAKE_WHEEL: &str = r#"
@@ -61,7 +62,10 @@ impl World {
     /// Names of the environments' directories.
     fn on_disk(&self) -> Vec<String> {
         let entries = fs::read_dir(self.path("environments")).unwrap();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).filter(|name| name != "locks").collect()
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name != "locks" && name != "resolved")
+            .collect()
     }
 }
 
@@ -125,7 +129,7 @@ async fn a_failure_tells_the_tools_words_changes_nothing_and_is_not_for_ever() {
         let requirements = world.asks_for("tinywheel==9");
         let error = store.ensure(&requirements).await.unwrap_err();
         let EnvironmentError::Tool { what, exit, output, hint } = &error else { panic!("{error}") };
-        assert!(what.starts_with("installing packages with "), "{what}");
+        assert!(what.starts_with("resolving requirements with "), "{what}");
         assert_eq!(exit, "exit status: 1");
         assert!(output.contains("tinywheel==9"), "{tool:?}: {output}");
         assert!(hint.is_some(), "{tool:?}: {output}");
@@ -236,26 +240,81 @@ async fn whoever_builds_too_long_elsewhere_is_named_by_the_lock() {
 }
 
 #[tokio::test]
-async fn an_interpreter_without_pip_gets_one_inside_the_environment() {
+async fn an_interpreter_without_pip_gets_one_for_the_time_of_the_build() {
     let world = World::new().await;
     let requirements = world.asks_for("tinywheel");
     let without_pip = world.path("python-without-pip");
     fs::write(&without_pip, "#!/bin/sh\ncase \"$*\" in *'-m pip'*) exit 1;; esac\nexec python3 \"$@\"\n").unwrap();
     fs::set_permissions(&without_pip, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let interpreter = Interpreter { version: "3".into(), base_executable: without_pip, platform: "linux".into() };
-    let lock = fs::File::create(world.path("lock")).unwrap();
-    let (path, limit) = (world.path("environment"), Duration::from_secs(120));
-    let deadline = Instant::now() + limit;
-    let build = Build {
-        path: &path,
-        interpreter: &interpreter,
-        requirements: &requirements,
-        uv: None,
-        lock: &lock,
-        limit,
-        deadline,
-    };
-    build.run().await.unwrap();
-    let output = python(&marker::python(&path), &["-I", "-c", "import pip, tinywheel; print(tinywheel.VERSION)"]).await;
-    assert_eq!(output.stdout, "1.5\n", "{}", output.stderr);
+    let held = fs::File::create(world.path("lock")).unwrap();
+    let limit = Duration::from_secs(120);
+    let (root, work, path) = (world.path(""), world.path("work"), world.path("environment"));
+    let steps = Steps { root: &root, lock: &held, limit, deadline: Instant::now() + limit };
+    fs::create_dir(&work).unwrap();
+    let installer = Installer::find(&steps, None, &interpreter, &work).await.unwrap();
+    let lock = resolver::resolve(&steps, &installer, &interpreter, &requirements, &work).await.unwrap();
+    assert_eq!(lock.packages(), ["tinywheel==1.5"]);
+    builder::create(&steps, None, &interpreter, &path).await.unwrap();
+    let lines = [&requirements.packages()[..2], &lock.lines()].concat();
+    builder::install(&steps, &installer, &lines, &path).await.unwrap();
+    let script = "import tinywheel, importlib.util; print(tinywheel.VERSION, importlib.util.find_spec('pip'))";
+    let output = python(&marker::python(&path), &["-I", "-c", script]).await;
+    assert_eq!(output.stdout, "1.5 None\n", "{}", output.stderr);
+}
+
+#[tokio::test]
+async fn what_was_resolved_stays_until_it_cannot_be_had() {
+    for tool in tools() {
+        let world = World::new().await;
+        let requirements = world.asks_for("tinywheel");
+        let first = world.store(tool).ensure(&requirements).await.unwrap();
+        assert_eq!(first.packages, ["tinywheel==1.5"]);
+        let locks: Vec<_> = fs::read_dir(world.path("environments/resolved")).unwrap().flatten().collect();
+        let text = fs::read_to_string(locks[0].path()).unwrap();
+        assert!(text.starts_with("# What was resolved for Python ") && text.contains("#     tinywheel\n"), "{text}");
+        assert!(text.contains("\ntinywheel==1.5 \\\n    --hash=sha256:"), "{text}");
+
+        // A newer version changes nothing, also when the environment has to be built again.
+        let wheels = world.path("wheels");
+        python(Path::new("python3"), &["-c", MAKE_WHEEL, wheels.to_str().unwrap(), "tinywheel", "2"]).await;
+        fs::remove_dir_all(&first.path).unwrap();
+        let again = world.store(tool).ensure(&requirements).await.unwrap();
+        assert_eq!(again, first);
+        assert_eq!(version_of_tinywheel(&again).await, "1.5\n", "{tool:?}");
+
+        // The locked file has gone, and the environment too.
+        fs::remove_dir_all(&first.path).unwrap();
+        fs::remove_file(wheels.join("tinywheel-1.5-py3-none-any.whl")).unwrap();
+        let newer = world.store(tool).ensure(&requirements).await.unwrap();
+        assert_eq!((newer.packages.as_slice(), newer.id != first.id), (&["tinywheel==2".to_owned()][..], true));
+    }
+}
+
+#[tokio::test]
+async fn requirements_that_come_to_the_same_packages_share_an_environment() {
+    let world = World::new().await;
+    let store = world.store(PackageManager::Pip);
+    let loose = store.ensure(&world.asks_for("tinywheel>=1")).await.unwrap();
+    let exact = store.ensure(&world.asks_for("tinywheel==1.5")).await.unwrap();
+    assert_eq!((loose.id == exact.id, world.on_disk().len()), (true, 1));
+}
+
+#[tokio::test]
+async fn a_file_that_changed_behind_its_lock_is_not_installed() {
+    let world = World::new().await;
+    let requirements = world.asks_for("tinywheel==1.5");
+    let built = world.store(PackageManager::Pip).ensure(&requirements).await.unwrap();
+    fs::remove_dir_all(&built.path).unwrap();
+    let wheels = world.path("wheels");
+    let fake = "import sys, zipfile; zipfile.ZipFile(sys.argv[1], 'a').writestr('evil.py', 'x = 1')";
+    let wheel = wheels.join("tinywheel-1.5-py3-none-any.whl");
+    python(Path::new("python3"), &["-c", fake, wheel.to_str().unwrap()]).await;
+    let error = world.store(PackageManager::Pip).ensure(&requirements).await.unwrap_err().to_string();
+    assert!(
+        error.contains("cannot be used: a file is not the one that was locked:") && error.contains("tinywheel"),
+        "{error}"
+    );
+    assert!(error.ends_with("remove it, and requirements are resolved anew"), "{error}");
+    assert_eq!(world.on_disk(), [""; 0]);
 }

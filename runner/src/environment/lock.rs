@@ -1,0 +1,214 @@
+//! What a resolver made of requirements: every package with its version, in the format of a requirements file with
+//! hashes, which both tools read and people know.
+
+use serde::Deserialize;
+
+use super::requirements_file::{self, Item};
+use super::tool_environment::without_credentials;
+
+/// A resolved set of packages, in alphabetical order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Lock {
+    packages: Vec<LockedPackage>,
+}
+
+/// One package of a lock.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct LockedPackage {
+    /// The name as an index has it.
+    name: String,
+    /// `==1.5`, or ` @ URL` for a package that was asked for by its address. Without credentials.
+    pin: String,
+    /// `sha256:...` of the files that may be installed; none where the tool gave none.
+    hashes: Vec<String>,
+}
+
+/// The part of pip's installation report (version 1) that matters.
+#[derive(Deserialize)]
+struct PipReport {
+    install: Vec<PipItem>,
+}
+
+#[derive(Deserialize)]
+struct PipItem {
+    download_info: PipDownload,
+    is_direct: bool,
+    metadata: PipMetadata,
+}
+
+#[derive(Deserialize)]
+struct PipDownload {
+    url: String,
+    archive_info: Option<PipArchive>,
+    vcs_info: Option<PipVcs>,
+}
+
+#[derive(Deserialize)]
+struct PipArchive {
+    #[serde(default)]
+    hashes: std::collections::BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct PipVcs {
+    vcs: String,
+    commit_id: String,
+}
+
+#[derive(Deserialize)]
+struct PipMetadata {
+    name: String,
+    version: String,
+}
+
+impl Lock {
+    /// Reads the text of a lock, also one that uv made. The error says what is wrong with it.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let items = requirements_file::parse(text, std::path::Path::new("/"))
+            .map_err(|(line, reason)| format!("line {line}: {reason}"))?;
+        let packages = items.into_iter().map(|item| match item {
+            Item::Package(line) => LockedPackage::parse(&line),
+            Item::Option(option) | Item::Include(option) => Err(format!("`{option}` does not belong into a lock")),
+        });
+        Ok(Self::new(packages.collect::<Result<_, _>>()?))
+    }
+
+    /// Reads pip's report of what it would install. The error says what is wrong with it.
+    pub(super) fn from_pip_report(json: &[u8]) -> Result<Self, String> {
+        let report: PipReport = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        let packages = report.install.into_iter().map(|item| {
+            let PipItem { download_info: PipDownload { url, archive_info, vcs_info }, is_direct, metadata } = item;
+            let address = match vcs_info {
+                Some(PipVcs { vcs, commit_id }) => format!("{vcs}+{url}@{commit_id}"),
+                None => url,
+            };
+            let pin = if is_direct { format!("@ {address}") } else { format!("=={}", metadata.version) };
+            let hashes = archive_info.map(|archive| archive.hashes).unwrap_or_default();
+            let hashes = hashes.into_iter().map(|(algorithm, digest)| format!(" --hash={algorithm}:{digest}"));
+            LockedPackage::parse(&requirements_file::normalise(&format!(
+                "{} {pin}{}",
+                metadata.name,
+                hashes.collect::<String>()
+            ))?)
+        });
+        Ok(Self::new(packages.collect::<Result<_, _>>()?))
+    }
+
+    fn new(mut packages: Vec<LockedPackage>) -> Self {
+        packages.sort();
+        packages.dedup();
+        Self { packages }
+    }
+
+    /// The packages with their versions: `numpy==2.1.0`.
+    pub(super) fn packages(&self) -> Vec<String> {
+        self.packages.iter().map(|package| format!("{}{}", package.name, package.pin)).collect()
+    }
+
+    /// The lines of the lock, one for each package.
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.packages.iter().map(LockedPackage::line).collect()
+    }
+
+    /// The lines as they are installed: an address is the one that was asked for, with the credentials that it needs. Tools
+    /// want hashes of all packages or of none.
+    pub(super) fn lines_to_install(&self, requirements: &[String]) -> Vec<String> {
+        let with_hashes = self.packages.iter().all(|package| !package.hashes.is_empty());
+        let asked = |name: &str| {
+            let mut lines = requirements.iter().map(|line| line.split(" --hash=").next().unwrap_or_default());
+            lines.find(|line| line.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with('@')))
+        };
+        let line = |package: &LockedPackage| {
+            let pinned = format!("{}{}", package.name, package.pin);
+            let requirement = asked(&package.name).map_or(pinned, str::to_owned);
+            if with_hashes { format!("{requirement}{}", package.hash_options()) } else { requirement }
+        };
+        self.packages.iter().map(line).collect()
+    }
+
+    /// The text of the file, with comments that say what it is for.
+    pub(super) fn to_text(&self, head: &[String]) -> String {
+        let mut text: String = head.iter().map(|line| format!("# {line}\n")).collect();
+        for package in &self.packages {
+            text.push_str(&package.line().replace(" --hash=", " \\\n    --hash="));
+            text.push('\n');
+        }
+        text
+    }
+}
+
+impl LockedPackage {
+    /// Takes a normalised requirement apart.
+    fn parse(line: &str) -> Result<Self, String> {
+        let mut words = line.split(" --hash=");
+        let requirement = words.next().unwrap_or_default().trim();
+        let mut hashes: Vec<String> = words.map(|hash| hash.trim().to_owned()).collect();
+        hashes.sort();
+        let end = requirement.find(|c: char| c == '=' || c == '@' || c.is_whitespace()).unwrap_or(requirement.len());
+        let (name, pin) = requirement.split_at(end);
+        let pin = pin.trim_start();
+        if !pin.starts_with("==") && !pin.starts_with('@') {
+            return Err(format!("`{requirement}` names no version"));
+        }
+        let pin = match pin.strip_prefix('@') {
+            Some(address) => format!(" @ {}", without_credentials(address.trim_start())),
+            // A lock is made for one interpreter, so what a marker would decide is decided.
+            None => pin.split(';').next().unwrap_or_default().trim_end().to_owned(),
+        };
+        Ok(Self { name: name.to_owned(), pin, hashes })
+    }
+
+    fn line(&self) -> String {
+        format!("{}{}{}", self.name, self.pin, self.hash_options())
+    }
+
+    fn hash_options(&self) -> String {
+        self.hashes.iter().map(|hash| format!(" --hash={hash}")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UV: &str = "# via uv\nnumpy==2.1.0 \\\n    --hash=sha256:bb \\\n    --hash=sha256:aa\n    # via pandas\npandas==2.2.3 \\\n    --hash=sha256:cc\n";
+
+    #[test]
+    fn what_a_tool_writes_is_read_and_written_again() {
+        let lock = Lock::parse(UV).unwrap();
+        assert_eq!(lock.packages(), ["numpy==2.1.0", "pandas==2.2.3"]);
+        assert_eq!(lock.lines(), ["numpy==2.1.0 --hash=sha256:aa --hash=sha256:bb", "pandas==2.2.3 --hash=sha256:cc"]);
+        let text = lock.to_text(&["for a test".to_owned()]);
+        assert!(text.starts_with("# for a test\nnumpy==2.1.0 \\\n    --hash=sha256:aa \\\n"), "{text}");
+        assert_eq!(Lock::parse(&text), Ok(lock));
+        assert_eq!(Lock::parse("numpy>=2\n"), Err("`numpy>=2` names no version".to_owned()));
+        assert_eq!(
+            Lock::parse("--index-url https://h\n"),
+            Err("`--index-url https://h` does not belong into a lock".to_owned())
+        );
+    }
+
+    #[test]
+    fn the_report_of_pip_is_read() {
+        let report = r#"{"version": "1", "install": [
+            {"download_info": {"url": "https://h/b-1-py3-none-any.whl", "archive_info": {"hashes": {"sha256": "bb"}}},
+             "is_direct": false, "metadata": {"name": "Big_Name", "version": "1"}},
+            {"download_info": {"url": "https://u:p@h/a.whl", "archive_info": {"hashes": {"sha256": "aa"}}},
+             "is_direct": true, "metadata": {"name": "a", "version": "2"}},
+            {"download_info": {"url": "https://h/c", "vcs_info": {"vcs": "git", "commit_id": "0f"}},
+             "is_direct": true, "metadata": {"name": "c", "version": "3"}}]}"#;
+        let lock = Lock::from_pip_report(report.as_bytes()).unwrap();
+        assert_eq!(
+            lock.lines(),
+            ["a @ https://***@h/a.whl --hash=sha256:aa", "big-name==1 --hash=sha256:bb", "c @ git+https://h/c@0f"]
+        );
+        let asked = ["a @https://u:p@h/a.whl".to_owned(), "big-name".to_owned(), "c @git+https://h/c".to_owned()];
+        assert_eq!(lock.lines_to_install(&asked), ["a @https://u:p@h/a.whl", "big-name==1", "c @git+https://h/c"]);
+    }
+
+    #[test]
+    fn hashes_are_demanded_where_all_are_known() {
+        let lock = Lock::parse(UV).unwrap();
+        assert_eq!(lock.lines_to_install(&["pandas".to_owned()]), lock.lines());
+    }
+}

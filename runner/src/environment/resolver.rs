@@ -1,0 +1,54 @@
+//! Makes a lock of requirements: which version of which package, with the hashes of their files.
+
+use std::path::Path;
+
+use super::error::EnvironmentError;
+use super::installer::Installer;
+use super::interpreter::Interpreter;
+use super::lock::Lock;
+use super::requirements::Requirements;
+use super::steps::Steps;
+
+/// Files in the working directory of a build.
+const REQUIREMENTS_FILE: &str = "requirements.in";
+const ANSWER_FILE: &str = "resolved";
+
+/// Asks the tool; nothing is installed.
+pub(super) async fn resolve(
+    steps: &Steps<'_>,
+    installer: &Installer<'_>,
+    interpreter: &Interpreter,
+    requirements: &Requirements,
+    work: &Path,
+) -> Result<Lock, EnvironmentError> {
+    let asked = work.join(REQUIREMENTS_FILE);
+    let answer = work.join(ANSWER_FILE);
+    let text: String = requirements.packages().iter().map(|line| format!("{line}\n")).collect();
+    std::fs::write(&asked, text).map_err(EnvironmentError::io("write", &asked))?;
+    let (what, tool) = match installer {
+        Installer::Uv(uv) => {
+            let mut tool = steps.tool(uv)?;
+            tool.args(["pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate", "--python"]);
+            tool.args([&interpreter.base_executable]).args([
+                "--output-file".as_ref(),
+                answer.as_path(),
+                asked.as_path(),
+            ]);
+            ("resolving requirements with uv", tool)
+        }
+        Installer::Pip(pip) => {
+            let mut tool = pip.tool(steps)?;
+            tool.args(["install", "--dry-run", "--ignore-installed", "--quiet", "--disable-pip-version-check"]);
+            tool.args(["--no-input", "--progress-bar", "off"]);
+            tool.args(["--report".as_ref(), answer.as_path(), "--requirement".as_ref(), asked.as_path()]);
+            ("resolving requirements with pip", tool)
+        }
+    };
+    steps.must(what, tool).await?;
+    let text = std::fs::read(&answer).map_err(EnvironmentError::io("read", &answer))?;
+    let lock = match installer {
+        Installer::Uv(_) => Lock::parse(&String::from_utf8_lossy(&text)),
+        Installer::Pip(_) => Lock::from_pip_report(&text),
+    };
+    lock.map_err(|reason| EnvironmentError::Lock { path: answer, reason })
+}
