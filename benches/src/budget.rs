@@ -17,12 +17,17 @@ pub(crate) const NOOP_TO_INCUMBENT: Budget = Budget::ratio(0.15);
 pub(crate) const NOOP_TO_RAW: Budget = Budget { times: 2.0, plus_us: 40.0 };
 /// A no-op request over HTTP on eight connections, against the server's own `/ping`: at least 0.12 of its rate.
 pub(crate) const HTTP_TO_PING: Budget = Budget::ratio(1.0 / 0.12);
-/// Rows in the batch for which the next two hold.
+/// Rows in the batch for which the budgets of batches hold.
 pub(crate) const BATCH_ROWS: usize = 10_000;
 /// A batch of which one field is summed, against the incumbent.
 pub(crate) const SUM_TO_INCUMBENT: Budget = Budget::ratio(0.5);
 /// A batch that is not looked at, against the incumbent.
 pub(crate) const UNTOUCHED_TO_INCUMBENT: Budget = Budget::ratio(0.1);
+
+/// A batch that is worked on through Arrow, against the incumbent, which has rows only.
+pub(crate) const ARROW_TO_INCUMBENT: Budget = Budget::ratio(0.05);
+/// Building lines, against the incumbent's `LineBuilder`.
+pub(crate) const LINES_TO_PYTHON: Budget = Budget::ratio(0.33);
 
 impl Budget {
     const fn ratio(times: f64) -> Self {

@@ -29,6 +29,8 @@ const WORKER: &str = "worker";
 const PING: &str = "/ping";
 const REQUEST_PLUGIN: &str = "request plugin that does nothing";
 const WORKER_ENCODES: &str = "worker, rows encoded first";
+const NATIVE: &str = "native LineBuilder";
+const IN_PYTHON: &str = "LineBuilder in Python";
 
 /// Sizes of the batches, rows.
 const BATCHES: [usize; 3] = [1_000, budget::BATCH_ROWS, 100_000];
@@ -49,6 +51,9 @@ pub(crate) async fn climb(options: Options) -> Result<Report, Error> {
     }
     if options.wants(Part::Rows) {
         groups.extend(rows(&runner, options.quick).await?);
+    }
+    if options.wants(Part::Lines) {
+        groups.push(lines(&runner, options.quick).await?);
     }
     runner.stop().await?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -84,6 +89,23 @@ async fn http(root: &Path, quick: bool) -> Result<Group, Error> {
     Ok(group)
 }
 
+/// A thousand lines, so that the call itself does not matter.
+async fn lines(runner: &Runner, quick: bool) -> Result<Group, Error> {
+    let request = Arc::new(HttpRequest { method: "GET".to_owned(), ..HttpRequest::default() });
+    let contestant = |plugin| -> Result<Box<dyn Contestant>, Error> {
+        let request = Arc::clone(&request);
+        let event = Box::new(move || Ok(CallEvent::Request(Arc::clone(&request))));
+        let pool = runner.pool(plugin, EntryPoint::Request)?;
+        Ok(Box::new(WorkerCalls::new(pool, event, Work::Answer)))
+    };
+    let entrants =
+        vec![(NATIVE, Ok(contestant(python::LINES)?)), (IN_PYTHON, Ok(contestant(python::LINES_IN_PYTHON)?))];
+    let plan = Plan { rounds: if quick { 3 } else { 20 }, calls: 20, warm_up_calls: 5 };
+    let mut group = contend("a call that builds 1,000 lines".to_owned(), entrants, plan).await?;
+    group.compare(NATIVE, IN_PYTHON, Some(budget::LINES_TO_PYTHON));
+    Ok(group)
+}
+
 /// One kind of plugin for batches.
 struct Kind {
     plugin: Plugin,
@@ -98,6 +120,7 @@ async fn rows(runner: &Runner, quick: bool) -> Result<Vec<Group>, Error> {
     let kinds = [
         kind(python::SUM_FIELD, "one field is summed", budget::SUM_TO_INCUMBENT)?,
         kind(python::UNTOUCHED, "the rows are not touched", budget::UNTOUCHED_TO_INCUMBENT)?,
+        kind(python::SUM_ARROW, "one field is summed through Arrow", budget::ARROW_TO_INCUMBENT)?,
     ];
     let mut groups = Vec::new();
     for count in BATCHES {
@@ -110,17 +133,31 @@ async fn rows(runner: &Runner, quick: bool) -> Result<Vec<Group>, Error> {
 }
 
 async fn batch(rows: &Arc<Rows>, kind: &Kind, quick: bool) -> Result<Group, Error> {
-    let is_sum = kind.plugin.file == python::SUM_FIELD.file;
-    let work = if is_sum { Work::Sum(rows.sum) } else { Work::Nothing };
+    // The incumbent has no Arrow to offer; it sums its rows.
+    let (work, incumbent, incumbent_work) = match kind.plugin.file {
+        file if file == python::SUM_FIELD.file => (Work::Sum(rows.sum), python::SUM_FIELD, Work::Sum(rows.sum)),
+        file if file == python::SUM_ARROW.file => {
+            (Work::SumInAnyOrder(rows.sum), python::SUM_FIELD, Work::Sum(rows.sum))
+        }
+        _ => (Work::Nothing, kind.plugin, Work::Nothing),
+    };
     let ready = feed_table(rows)?;
     let from_feed = Box::new(move || Ok(wal(ready.clone())));
     let held = Arc::clone(rows);
     let from_arrow = Box::new(move || feed_table(&held).map(wal));
-    let entrants = vec![
-        (WORKER, Ok(Box::new(WorkerCalls::new(Arc::clone(&kind.pool), from_feed, work)) as Box<dyn Contestant>)),
-        (WORKER_ENCODES, Ok(Box::new(WorkerCalls::new(Arc::clone(&kind.pool), from_arrow, work)) as _)),
-        (INCUMBENT, incumbent_rows(kind.plugin, rows, work)),
-    ];
+    let mut worker: Box<dyn Contestant> = Box::new(WorkerCalls::new(Arc::clone(&kind.pool), from_feed, work));
+    // Its package may not be there to be installed.
+    let worker = match worker.batch(1).await {
+        Ok(_) => Ok(worker),
+        Err(error) if kind.plugin.file == python::SUM_ARROW.file => Err(error.to_string()),
+        Err(error) => return Err(error),
+    };
+    let encodes = match &worker {
+        Ok(_) => Ok(Box::new(WorkerCalls::new(Arc::clone(&kind.pool), from_arrow, work)) as Box<dyn Contestant>),
+        Err(reason) => Err(reason.clone()),
+    };
+    let entrants =
+        vec![(WORKER, worker), (WORKER_ENCODES, encodes), (INCUMBENT, incumbent_rows(incumbent, rows, incumbent_work))];
     let title = format!("a batch of {} rows x {} columns, {}", rows.count, rows.batch.num_columns(), kind.does);
     let mut group = contend(title, entrants, plan(rows.count, quick)).await?;
     group.compare(WORKER, INCUMBENT, (rows.count == budget::BATCH_ROWS).then_some(kind.budget));

@@ -35,6 +35,8 @@ pub(crate) enum Part {
     Http,
     /// Batches of rows.
     Rows,
+    /// Building lines.
+    Lines,
 }
 
 impl Options {

@@ -35,7 +35,16 @@ pub(crate) const NOOP_ANSWER: &[u8] = b"ok";
 pub(crate) const UNTOUCHED: Plugin = plugin!("untouched.py");
 /// A WAL plugin that sums a field.
 pub(crate) const SUM_FIELD: Plugin = plugin!("sum_field.py");
-/// What [`SUM_FIELD`] writes, up to the sum.
+/// The same by way of Arrow, with a library that has to be installed.
+pub(crate) const SUM_ARROW: Plugin = plugin!("sum_arrow.py");
+/// A request plugin that builds lines with the worker's `LineBuilder`.
+pub(crate) const LINES: Plugin = plugin!("lines.py");
+/// The same with the incumbent's, which is Python.
+pub(crate) const LINES_IN_PYTHON: Plugin = Plugin {
+    file: "lines_in_python.py",
+    source: concat!(include_str!("../python/line_builder.py"), include_str!("../python/lines.py")),
+};
+/// What [`SUM_FIELD`] and [`SUM_ARROW`] write, up to the sum.
 pub(crate) const SUM_LINE: &str = "sums total=";
 /// The child of the raw rung.
 pub(crate) const ECHO: &str = include_str!("../python/echo.py");

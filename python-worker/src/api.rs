@@ -5,28 +5,27 @@ use std::sync::Arc;
 use bulkhead_proto::types::v1::{LogLevel, LogSource, WriteBatch};
 use bulkhead_proto::worker::v1::{QueryRequest, WriteSyncRequest};
 use bytes::Bytes;
-use pyo3::exceptions::{PyException, PyRuntimeError};
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
-use tokio::sync::mpsc::error::TrySendError;
 
 use crate::argument::{argument, optional};
 use crate::arrow_rows::ArrowRows;
+use crate::asker::Asker;
 use crate::cache::{CacheStore, PyCache};
-use crate::errors::{Cancelled, QueryError, limit_exceeded};
+use crate::errors::{QueryError, limit_exceeded};
 use crate::invocation::Invocation;
 use crate::limits::{MESSAGE_OVERHEAD_BYTES, ROOM_POLL};
 use crate::outbox::Room;
 use crate::parameters::query_parameters;
-use crate::question::{Answer, AnswerSlot, Ask, Question};
+use crate::question::{Answer, Ask};
 use crate::rows::{Nulls, build_rows};
 use crate::shared::Shared;
 
 /// The API of one call. It may be used from any thread, and after the call.
 #[pyclass(frozen, name = "PyPluginCallApi", module = "builtins")]
 pub(crate) struct PluginApi {
-    shared: Arc<Shared>,
-    invocation: Arc<Invocation>,
+    asker: Asker,
     cache: Arc<CacheStore>,
     database: Arc<str>,
 }
@@ -36,7 +35,7 @@ impl PluginApi {
     /// The cache of this trigger.
     #[getter]
     fn cache(&self) -> PyCache {
-        PyCache::new(Arc::clone(&self.cache))
+        PyCache::new(Arc::clone(&self.cache), self.asker.clone())
     }
 
     /// Logs the objects, joined by blanks.
@@ -68,16 +67,16 @@ impl PluginApi {
         arrow: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let request = QueryRequest {
-            invocation_id: self.invocation.id(),
+            invocation_id: self.asker.invocation.id(),
             database: optional("database", database)?.unwrap_or_default(),
             sql: argument("query", query)?,
             parameters: args.map(query_parameters).transpose()?.unwrap_or_default(),
         };
-        match self.ask(py, Ask::Query(request))? {
+        match self.asker.ask(py, Ask::Query(request))? {
             Answer::Rows(streams) if arrow => Ok(Bound::new(py, ArrowRows::new(streams, Nulls::None))?.into_any()),
             Answer::Rows(streams) => Ok(build_rows(py, &streams, Nulls::None)?.into_any()),
             Answer::Refused(message) => Err(QueryError::new_err(message)),
-            Answer::Written | Answer::Cancelled => Err(self.cancelled()),
+            Answer::Written | Answer::Cached(_) | Answer::Cancelled => Err(self.asker.cancelled()),
         }
     }
 
@@ -111,12 +110,12 @@ impl PluginApi {
 impl PluginApi {
     pub(crate) fn new(shared: Arc<Shared>, invocation: Arc<Invocation>, cache: Arc<CacheStore>) -> Self {
         let database = Arc::clone(&shared.database.lock());
-        Self { shared, invocation, cache, database }
+        Self { asker: Asker { shared, invocation }, cache, database }
     }
 
     fn log(&self, level: LogLevel, args: &Bound<'_, PyTuple>) -> PyResult<()> {
         // A plugin that is being cancelled may still say so while it cleans up.
-        self.check_own_process()?;
+        self.asker.check_own_process()?;
         let mut line = String::new();
         for (index, arg) in args.iter_borrowed().enumerate() {
             if index > 0 {
@@ -124,42 +123,42 @@ impl PluginApi {
             }
             line.push_str(&arg.str()?.to_string_lossy());
         }
-        let room = self.shared.log(Some(self.invocation.id()), level, LogSource::Api, line);
-        wait_for_room(args.py(), &self.shared, room)
+        let room = self.asker.shared.log(Some(self.asker.invocation.id()), level, LogSource::Api, line);
+        wait_for_room(args.py(), &self.asker.shared, room)
     }
 
     fn buffer(&self, database: &Arc<str>, line_builder: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.check_usable()?;
+        self.asker.check_usable()?;
         let built = build(line_builder)?;
         let lines = built.to_str()?;
         self.check_line_lengths(lines)?;
-        let max = self.shared.limits.write_buffer_bytes_max;
-        let reserved = self.invocation.reserve_write(lines.len() as u64, max);
+        let max = self.asker.shared.limits.write_buffer_bytes_max;
+        let reserved = self.asker.invocation.reserve_write(lines.len() as u64, max);
         reserved.map_err(|asked| limit_exceeded("write_buffer_bytes_max", max, asked))?;
-        let room = self.shared.outbox.write(self.invocation.id(), database, lines);
-        wait_for_room(line_builder.py(), &self.shared, room)
+        let room = self.asker.shared.outbox.write(self.asker.invocation.id(), database, lines);
+        wait_for_room(line_builder.py(), &self.asker.shared, room)
     }
 
     fn write_now(&self, database: &str, line_builder: &Bound<'_, PyAny>, no_sync: bool) -> PyResult<()> {
-        self.check_usable()?;
+        self.asker.check_usable()?;
         let built = build(line_builder)?;
         let lines = built.to_str()?;
-        let max = self.shared.limits.message_bytes_max;
+        let max = self.asker.shared.limits.message_bytes_max;
         if lines.len() > self.payload_bytes_max() {
             return Err(limit_exceeded("message_bytes_max", max.into(), lines.len() as u64));
         }
         let batch =
             WriteBatch { database: database.to_owned(), line_protocol: Bytes::copy_from_slice(lines.as_bytes()) };
-        let request = WriteSyncRequest { invocation_id: self.invocation.id(), batch: Some(batch), no_sync };
-        match self.ask(line_builder.py(), Ask::WriteSync(request))? {
+        let request = WriteSyncRequest { invocation_id: self.asker.invocation.id(), batch: Some(batch), no_sync };
+        match self.asker.ask(line_builder.py(), Ask::WriteSync(request))? {
             Answer::Written => Ok(()),
             Answer::Refused(message) => Err(PyException::new_err(message)),
-            Answer::Rows(_) | Answer::Cancelled => Err(self.cancelled()),
+            Answer::Rows(_) | Answer::Cached(_) | Answer::Cancelled => Err(self.asker.cancelled()),
         }
     }
 
     fn payload_bytes_max(&self) -> usize {
-        (self.shared.limits.message_bytes_max as usize).saturating_sub(MESSAGE_OVERHEAD_BYTES)
+        (self.asker.shared.limits.message_bytes_max as usize).saturating_sub(MESSAGE_OVERHEAD_BYTES)
     }
 
     /// Lines are sent in parts, but a single line has to fit a message.
@@ -172,58 +171,7 @@ impl PluginApi {
         if longest <= max {
             return Ok(());
         }
-        Err(limit_exceeded("message_bytes_max", self.shared.limits.message_bytes_max.into(), longest as u64))
-    }
-
-    /// Asks the runner and waits, with the GIL released. A signal handler may raise meanwhile.
-    fn ask(&self, py: Python<'_>, ask: Ask) -> PyResult<Answer> {
-        self.check_usable()?;
-        let _timer = self.invocation.time_callback();
-        let slot = Arc::new(AnswerSlot::new().map_err(std::io::Error::from)?);
-        let mut question = Question { invocation: Arc::clone(&self.invocation), ask, slot: Arc::clone(&slot) };
-        while let Err(refused) = self.shared.questions.try_send(question) {
-            question = match refused {
-                TrySendError::Full(question) => question,
-                TrySendError::Closed(_) => {
-                    return Err(PyRuntimeError::new_err("the session with the runner has ended"));
-                }
-            };
-            self.shared.driver.need();
-            py.detach(|| std::thread::sleep(ROOM_POLL));
-            py.check_signals()?;
-            self.check_usable()?;
-        }
-        self.shared.driver.need();
-        loop {
-            if let Some(answer) = py.detach(|| slot.wait()) {
-                return Ok(answer);
-            }
-            py.check_signals()?;
-        }
-    }
-
-    fn check_usable(&self) -> PyResult<()> {
-        if self.invocation.cancellation().is_some() {
-            return Err(self.cancelled());
-        }
-        self.check_own_process()
-    }
-
-    fn check_own_process(&self) -> PyResult<()> {
-        if self.shared.is_forked() {
-            return Err(PyRuntimeError::new_err("`influxdb3_local` cannot be used in a forked process"));
-        }
-        Ok(())
-    }
-
-    /// The exception of a cancelled call; once it is raised in the main thread no signal has to follow.
-    fn cancelled(&self) -> PyErr {
-        if self.shared.is_main_thread() {
-            self.invocation.deliver_cancellation();
-        }
-        let reason =
-            self.invocation.cancellation().map_or("the call was cancelled", |cancellation| &cancellation.reason);
-        Cancelled::new_err(reason.to_owned())
+        Err(limit_exceeded("message_bytes_max", self.asker.shared.limits.message_bytes_max.into(), longest as u64))
     }
 }
 

@@ -1,8 +1,8 @@
-//! Rows as Arrow data, offered through the PyCapsule protocol: polars, pyarrow, pandas and DuckDB take them without a copy, and
-//! none of them has to be there.
+//! Rows as Arrow data, offered through the PyCapsule protocol: polars, pyarrow, pandas and DuckDB take them as they were received,
+//! and none of them has to be there.
 
 use std::ffi::CStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchIterator, RecordBatchOptions, new_null_array};
@@ -28,17 +28,28 @@ pub(crate) struct ArrowRows {
     nulls: Nulls,
     /// The call that counts the time of making rows.
     counted_by: Option<Arc<Invocation>>,
+    /// Read once: buffers that lie askew in their message are moved then, and all consumers share the result.
+    decoded: OnceLock<Decoded>,
 }
 
 impl ArrowRows {
     pub(crate) fn new(streams: Vec<Bytes>, nulls: Nulls) -> Self {
-        Self { streams, nulls, counted_by: None }
+        Self { streams, nulls, counted_by: None, decoded: OnceLock::new() }
     }
 
     /// With a call that counts the time of making rows.
     pub(crate) fn counted_by(mut self, invocation: Arc<Invocation>) -> Self {
         self.counted_by = Some(invocation);
         self
+    }
+
+    fn decoded(&self, py: Python<'_>) -> PyResult<&Decoded> {
+        if let Some(decoded) = self.decoded.get() {
+            return Ok(decoded);
+        }
+        // Two threads may read at once; the first result stays.
+        let decoded = decode(py, &self.streams)?;
+        Ok(self.decoded.get_or_init(|| decoded))
     }
 }
 
@@ -52,8 +63,8 @@ impl ArrowRows {
         requested_schema: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
         let _ = requested_schema;
-        let Decoded { schemas, batches } = decode(py, &self.streams)?;
-        let schema = common(&schemas).map_err(malformed)?;
+        let Decoded { schemas, batches } = self.decoded(py)?;
+        let schema = common(schemas).map_err(malformed)?;
         let batches: Vec<_> = batches.iter().map(|batch| conform(batch, &schema)).collect();
         let stream = FFI_ArrowArrayStream::new(Box::new(RecordBatchIterator::new(batches, schema)));
         PyCapsule::new_with_value(py, stream, STREAM)
@@ -61,14 +72,14 @@ impl ArrowRows {
 
     /// Names and types of the columns.
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
-        let schema = common(&decode(py, &self.streams)?.schemas).map_err(malformed)?;
+        let schema = common(&self.decoded(py)?.schemas).map_err(malformed)?;
         let schema = FFI_ArrowSchema::try_from(schema.as_ref()).map_err(malformed)?;
         PyCapsule::new_with_value(py, schema, SCHEMA)
     }
 
     /// How many rows there are.
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
-        Ok(decode(py, &self.streams)?.batches.iter().map(RecordBatch::num_rows).sum())
+        Ok(self.decoded(py)?.batches.iter().map(RecordBatch::num_rows).sum())
     }
 
     /// The rows, each a dictionary.

@@ -71,6 +71,9 @@ fn bounded(told: WorkerLimits) -> WorkerLimits {
         log_line_bytes_max: u32::try_from(log_line_bytes_max).unwrap_or(u32::MAX),
         response_bytes_max: or_unlimited(told.response_bytes_max).min(payload_bytes_max),
         response_parts_unread_max: told.response_parts_unread_max.max(1),
+        // A value that is not copied only lives shorter, so a limit that is not set is none.
+        cache_entry_bytes_max: told.cache_entry_bytes_max.min(payload_bytes_max),
+        cache_key_bytes_max: told.cache_key_bytes_max,
         response_part_bytes_max: u32::try_from(
             or_unlimited(told.response_part_bytes_max.into()).min(payload_bytes_max),
         )

@@ -18,6 +18,7 @@ pub mod split;
 mod api;
 mod argument;
 mod arrow_rows;
+mod asker;
 mod cache;
 mod call;
 mod clock;

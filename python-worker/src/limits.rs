@@ -7,8 +7,8 @@ use std::time::Duration;
 pub const FLUSH_LINES: usize = 1024;
 /// Bytes of log lines, or of writes, that are collected before they are sent.
 pub const FLUSH_BYTES: usize = 64 << 10;
-/// Longest time that a line stays in the worker: a person who watches the log sees no delay.
-pub const FLUSH_AGE: Duration = Duration::from_millis(100);
+/// Longest time that a line stays in the worker: what a crash takes along. Fifty messages a second cost nothing that shows.
+pub const FLUSH_AGE: Duration = Duration::from_millis(20);
 /// Targets (invocation and database) that may collect writes at a time; one more sends them all.
 pub const OPEN_BATCHES_MAX: usize = 64;
 /// Bytes that may wait for the runner to read them. A plugin that is faster waits.
@@ -32,6 +32,10 @@ pub const SIGNAL_REPEAT: Duration = Duration::from_millis(20);
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time that the runner has to end its side of a session that the worker closed.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time for the last lines of a process that ends itself to leave it. It is a matter of microseconds unless the runner is busy.
+pub const LAST_WORDS_TIMEOUT: Duration = Duration::from_millis(100);
+/// Time that a fact which was taken from the outbox has to get through the connection's buffers.
+pub const SENT_GRACE: Duration = Duration::from_millis(2);
 /// Rows that are converted between two looks for signals: about 4 ms of work.
 pub const ROWS_PER_SIGNAL_CHECK: usize = 8192;
 /// Bytes of a message that are not payload: names, ids and framing.

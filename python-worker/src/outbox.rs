@@ -4,16 +4,17 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bulkhead_proto::types::v1::{LogEntry, LogLevel, Outcome, WriteBatch};
+use bulkhead_proto::worker::v1::cache_change::Operation;
 use bulkhead_proto::worker::v1::session_request::Fact;
-use bulkhead_proto::worker::v1::{Finished, Log, Logs, SessionRequest, Usage, Written};
+use bulkhead_proto::worker::v1::{Cached, Finished, Log, Logs, SessionRequest, Usage, Written};
 use futures_util::Stream;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
-use crate::limits::{FLUSH_BYTES, FLUSH_LINES, OPEN_BATCHES_MAX, OUTBOX_BYTES_MAX};
+use crate::limits::{FLUSH_BYTES, FLUSH_LINES, OPEN_BATCHES_MAX, OUTBOX_BYTES_MAX, SENT_GRACE};
 use crate::split::split_lines;
 
 /// Whether the caller may go on at once or should wait until the runner has read some.
@@ -51,6 +52,8 @@ struct State {
     batches: Vec<Batch>,
     /// Whether the session thread knows that something is being collected.
     timed: bool,
+    /// Whether nothing was said for a while: then the next line is sent at once, because it may be the last one.
+    quiet: bool,
     closed: bool,
     waker: Option<Waker>,
 }
@@ -71,7 +74,7 @@ impl Outbox {
         }
         state.logs_bytes += entry.message.len();
         // What a plugin warns of may be the last thing that it says.
-        let is_urgent = entry.level() >= LogLevel::Warn;
+        let is_urgent = entry.level() >= LogLevel::Warn || std::mem::take(&mut state.quiet);
         state.logs.push(Log { invocation_id, entry: Some(entry) });
         if is_urgent || state.logs.len() >= FLUSH_LINES || state.logs_bytes >= FLUSH_BYTES {
             state.seal_logs();
@@ -80,6 +83,12 @@ impl Outbox {
             self.start_timer(&mut state);
         }
         state.room()
+    }
+
+    /// Whether nothing was said for a while, so that the next line is sent at once.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.state.lock().quiet
     }
 
     /// Collects line protocol.
@@ -112,8 +121,20 @@ impl Outbox {
         state.wake();
     }
 
+    /// Sends a changed cache entry.
+    pub fn cached(&self, cached: Cached) -> Room {
+        let mut state = self.state.lock();
+        let value = match cached.change.as_ref().and_then(|change| change.operation.as_ref()) {
+            Some(Operation::Put(put)) => put.value.len(),
+            _ => 0,
+        };
+        state.seal(value, Fact::Cached(cached));
+        state.wake();
+        state.room()
+    }
+
     /// Ends a call: its lines and writes first, then its outcome.
-    pub fn finish(&self, invocation_id: u64, outcome: Outcome, usage: Usage, effects: Effects) {
+    pub fn finish(&self, invocation_id: u64, outcome: Outcome, usage: Usage, effects: Effects, threads: u32) {
         let mut state = self.state.lock();
         state.seal_logs();
         let (own, others) =
@@ -123,7 +144,7 @@ impl Outbox {
             let own: Vec<Batch> = own;
             own.into_iter().for_each(|batch| state.seal_batch(batch));
         }
-        state.seal(0, Fact::Finished(Finished { invocation_id, outcome: Some(outcome), usage: Some(usage) }));
+        state.seal(0, Fact::Finished(Finished { invocation_id, outcome: Some(outcome), usage: Some(usage), threads }));
         state.wake();
     }
 
@@ -136,6 +157,7 @@ impl Outbox {
             state.seal_batches();
             state.wake();
         }
+        state.quiet = !any;
         any
     }
 
@@ -168,6 +190,15 @@ impl Outbox {
             self.room.wait_for(&mut state, timeout);
         }
         state.room()
+    }
+
+    /// Waits until everything was taken out, at most `timeout`.
+    pub fn wait_until_sent(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        while !self.state.lock().sealed.is_empty() && Instant::now() < deadline {
+            std::thread::sleep(SENT_GRACE);
+        }
+        std::thread::sleep(SENT_GRACE);
     }
 
     /// The next fact.

@@ -18,6 +18,18 @@ pub const EXIT_PROTOCOL: i32 = 70;
 /// Exit code of a worker whose session ended before it was told to finish.
 pub const EXIT_SESSION_LOST: i32 = 74;
 
+/// What authors of plugins get: types for editors and type checkers, and a pytest plugin. Path below their directory, and content.
+pub const AUTHOR_FILES: &[(&str, &str)] = &[
+    // The module's own text says what a stub would.
+    ("bulkhead_worker/__init__.pyi", include_str!("../python/bulkhead_worker/__init__.py")),
+    ("bulkhead_worker/_native.pyi", include_str!("../python/bulkhead_worker/_native.pyi")),
+    ("bulkhead_worker/batches.pyi", include_str!("../python/authors/batches.pyi")),
+    ("bulkhead_worker/py.typed", include_str!("../python/bulkhead_worker/py.typed")),
+    // Where pyright looks for names that are there without an import.
+    ("__builtins__.pyi", "from bulkhead_worker import LineBuilder as LineBuilder\n"),
+    ("bulkhead_testing.py", include_str!("../python/authors/bulkhead_testing.py")),
+];
+
 macro_rules! files {
     ($($name:literal),+ $(,)?) => {
         &[$(($name, include_str!(concat!("../python/bulkhead_worker/", $name)))),+]
@@ -30,6 +42,7 @@ pub const FILES: &[(&str, &str)] = files![
     "_native.pyi",
     "batches.py",
     "bootstrap.py",
+    "cache_codec.py",
     "capture.py",
     "check.py",
     "directory.py",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bulkhead_proto::worker::v1::worker_service_client::WorkerServiceClient;
-use bulkhead_proto::worker::v1::{QueryRequest, WriteSyncRequest};
+use bulkhead_proto::worker::v1::{CacheGetRequest, CacheGetResponse, QueryRequest, WriteSyncRequest};
 use bytes::Bytes;
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -20,6 +20,8 @@ pub(crate) enum Ask {
     Query(QueryRequest),
     /// A write that is answered when it is done.
     WriteSync(WriteSyncRequest),
+    /// The runner's copy of a cache entry.
+    Cache(CacheGetRequest),
 }
 
 /// What came back.
@@ -29,6 +31,8 @@ pub(crate) enum Answer {
     Rows(Vec<Bytes>),
     /// The write was done.
     Written,
+    /// The cache entry.
+    Cached(CacheGetResponse),
     /// The runner refused; the text is for the plugin's author.
     Refused(String),
     /// The call that asked was stopped.
@@ -108,5 +112,6 @@ async fn perform(mut client: WorkerServiceClient<Channel>, ask: Ask) -> Result<A
             client.write_sync(request).await?;
             Ok(Answer::Written)
         }
+        Ask::Cache(request) => Ok(Answer::Cached(client.cache_get(request).await?.into_inner())),
     }
 }

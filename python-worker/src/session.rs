@@ -12,11 +12,13 @@ use nix::sys::pthread::pthread_self;
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyConnectionError, PySystemExit};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::api::{PluginApi, wait_for_room};
+use crate::asker::Asker;
 use crate::cache::CacheStore;
 use crate::call::{Call, failure};
 use crate::capture::LineAssembler;
@@ -25,7 +27,7 @@ use crate::gather::{Order, PendingCall};
 use crate::handshake;
 use crate::inbox::SignalBell;
 use crate::life;
-use crate::limits::{CLOSE_TIMEOUT, FLUSH_BYTES, QUESTIONS_MAX};
+use crate::limits::{CLOSE_TIMEOUT, FLUSH_BYTES, LAST_WORDS_TIMEOUT, QUESTIONS_MAX};
 use crate::outbox::{Outbox, Room};
 use crate::shared::{CANCEL_SIGNAL, Shared};
 use crate::usage::Begun;
@@ -149,6 +151,17 @@ impl Session {
         let _ = nix::unistd::close(self.fd);
     }
 
+    /// Sends what was collected and waits a little until it is on its way: the process is about to end.
+    fn flush(&self, py: Python<'_>) {
+        if self.shared.is_forked() {
+            return;
+        }
+        self.finish_lines();
+        self.shared.outbox.flush();
+        self.shared.driver.need();
+        py.detach(|| self.shared.outbox.wait_until_sent(LAST_WORDS_TIMEOUT));
+    }
+
     /// Sends the rest and ends the session.
     fn close(&self, py: Python<'_>) {
         self.finish_lines();
@@ -170,6 +183,7 @@ impl Session {
 
     fn load(&self, py: Python<'_>, order: LoadTrigger, handler: &Bound<'_, PyAny>) -> PyResult<()> {
         *self.shared.database.lock() = Arc::from(order.database.as_str());
+        self.cache.prepare(order.cache_is_shared, order.cache_is_empty);
         let trigger = Py::new(py, Trigger { load: order })?;
         let failed = match handler.call1((trigger,)).and_then(|result| result.extract::<Option<(String, String)>>()) {
             Ok(failed) => failed,
@@ -177,6 +191,8 @@ impl Session {
         };
         let failure = failed.map(|(message, traceback)| failure(FailureKind::Load.into(), message, traceback));
         self.finish_lines();
+        // What the first call says first is sent at once.
+        while self.shared.outbox.flush() {}
         self.shared.outbox.post(Fact::TriggerLoaded(TriggerLoaded { failure }));
         Ok(())
     }
@@ -194,12 +210,14 @@ impl Session {
             None => handler.call1((call.clone_ref(py),)).err(),
         };
         let elapsed = begun.elapsed();
+        let asker = Asker { shared: Arc::clone(&self.shared), invocation: Arc::clone(&invocation) };
+        self.cache.send_changes(py, &asker);
         self.finish_lines();
         self.shared.leave();
         let raised = raised.map(|error| describe(py, &error));
         let (outcome, effects) = call.get().outcome(raised, elapsed);
         let usage = begun.usage(&invocation, elapsed);
-        self.shared.outbox.finish(invocation.id(), outcome, usage, effects);
+        self.shared.outbox.finish(invocation.id(), outcome, usage, effects, threads(py));
         Ok(())
     }
 
@@ -252,6 +270,14 @@ impl Session {
             (&self.stdout, LogLevel::Info, LogSource::Stdout)
         }
     }
+}
+
+/// Threads of the plugin that run. They may need their process between two calls.
+fn threads(py: Python<'_>) -> u32 {
+    static COUNT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    // The C module: it is there although nobody imported `threading`.
+    let count = COUNT.import(py, "_thread", "_count").and_then(|count| count.call0());
+    count.and_then(|count| count.extract()).unwrap_or_default()
 }
 
 /// What a handler raised that did not report it itself: a cancellation, or a fault of ours.

@@ -124,8 +124,9 @@ impl Shared {
             message,
             dropped_before: 0,
         };
+        let is_urgent = level >= LogLevel::Warn || self.outbox.is_quiet();
         let room = self.outbox.log(invocation_id, entry);
-        if level >= LogLevel::Warn {
+        if is_urgent {
             // It may be the last thing that the plugin says.
             self.driver.need();
         }

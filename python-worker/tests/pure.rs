@@ -167,12 +167,12 @@ fn the_end_of_a_call_comes_after_its_effects() {
     outbox.write(2, &database, "late i=1i");
     outbox.write(1, &database, "m i=2i\n");
     assert!(sent(&outbox).is_empty());
-    outbox.finish(1, Outcome::default(), Usage::default(), Effects::Keep);
+    outbox.finish(1, Outcome::default(), Usage::default(), Effects::Keep, 0);
     assert_eq!(told(&outbox), ["1 lines", "1 db m i=1i\nm i=2i\n", "end of 1"]);
     assert!(outbox.flush() && !outbox.flush());
     assert_eq!(told(&outbox), ["2 db late i=1i\n"]);
     outbox.write(3, &database, "m i=1i");
-    outbox.finish(3, Outcome::default(), Usage::default(), Effects::Drop);
+    outbox.finish(3, Outcome::default(), Usage::default(), Effects::Drop, 0);
     assert_eq!(told(&outbox), ["end of 3"]);
 }
 

@@ -4,6 +4,7 @@
 //! pure and known to all; `host` is the server that owns the data.
 
 pub mod api;
+pub mod cache;
 pub mod catalog;
 pub mod cli;
 pub mod clock;

@@ -141,6 +141,27 @@ pub const PLUGIN_CHECKS_MAX: usize = 4;
 /// Dry runs at a time; the next one is refused. Each is a process.
 pub const DRY_RUNS_MAX: usize = 4;
 
+/// Copy of one cache entry, bytes: what fits one message of a session. A larger value lives in its worker only.
+pub const CACHE_ENTRY_BYTES_MAX: u64 = bulkhead_proto::transport::PAYLOAD_PART_BYTES as u64;
+
+/// Key of a cache entry, bytes. Keys name sensors and states; longer ones are data.
+pub const CACHE_KEY_BYTES_MAX: u32 = 4 * 1024;
+
+/// Cache entries that are kept for one trigger, and for all together.
+pub const CACHE_ENTRIES_MAX: usize = 100_000;
+
+/// Cache entries that are kept for one trigger, and for all together, bytes.
+pub const CACHE_NAMESPACE_BYTES_MAX: usize = 64 << 20;
+
+/// Cache entries that are kept in all, bytes.
+pub const CACHE_BYTES_MAX: usize = 512 << 20;
+
+/// Changes of cache entries that one invocation may make, bytes.
+pub const CACHE_CHANGES_BYTES_MAX: u64 = 128 << 20;
+
+/// Cache entries that live in one worker only whose names are remembered, for the report of their loss.
+pub const CACHE_LIVE_ONLY_NAMED_MAX: usize = 1_000;
+
 /// Triggers that one runner registers.
 pub const TRIGGERS_MAX: usize = 10_000;
 

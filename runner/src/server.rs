@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::api::grpc::{GrpcApi, StreamEnds};
 use crate::api::http::HttpApi;
 use crate::api::{grpc, http};
+use crate::cache::MemoryCache;
 use crate::catalog::Catalog;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, HostKind, ObjectStoreKind};
@@ -116,6 +117,7 @@ impl Server {
             host: Arc::clone(&hosts.host),
             supervisor,
             logs,
+            cache: Arc::new(MemoryCache::new(Arc::clone(&clock))),
             invocations,
             files: PluginFiles::new(plugin_dir, node.directory.join("uploads"))
                 .with_repository(&config.plugin_repository, &node.directory.join("repository"))

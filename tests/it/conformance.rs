@@ -8,6 +8,7 @@ mod line_builder;
 mod local;
 mod query;
 mod responses;
+mod tracebacks;
 mod writes;
 
 use crate::world::{DB, Request, TestRunner, Trigger};

@@ -7,6 +7,7 @@
     reason = "helpers of tests start processes and fail by panicking, with the runner's words"
 )]
 
+mod authors;
 mod cli;
 mod conformance;
 mod dry_runs;

@@ -1,5 +1,6 @@
 //! Triggers from their cause to their effects.
 
+mod arrow;
 mod cache;
 mod concurrency;
 mod errors;

@@ -18,6 +18,8 @@ pub(crate) enum Work {
     Nothing,
     /// The line with this sum.
     Sum(f64),
+    /// The line with this sum, added up in any order.
+    SumInAnyOrder(f64),
 }
 
 impl Work {
@@ -26,7 +28,8 @@ impl Work {
         let done = match self {
             Self::Answer => body == Some(NOOP_ANSWER),
             Self::Nothing => lines.is_empty(),
-            Self::Sum(total) => is_sum(lines, total),
+            Self::Sum(total) => sum_of(lines).is_some_and(|sum| sum.to_bits() == total.to_bits()),
+            Self::SumInAnyOrder(total) => sum_of(lines).is_some_and(|sum| (sum / total - 1.0).abs() < SUM_TOLERANCE),
         };
         if done {
             Ok(())
@@ -36,10 +39,11 @@ impl Work {
     }
 }
 
-fn is_sum(lines: &[u8], total: f64) -> bool {
+/// Relative difference of two sums of the same positive numbers in different orders; 100,000 roundings make less.
+const SUM_TOLERANCE: f64 = 1e-9;
+
+/// The same additions in the same order give the same bits.
+fn sum_of(lines: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(lines).unwrap_or_default().trim_end();
-    // The same additions in the same order give the same bits.
-    text.strip_prefix(SUM_LINE)
-        .and_then(|sum| sum.parse::<f64>().ok())
-        .is_some_and(|sum| sum.to_bits() == total.to_bits())
+    text.strip_prefix(SUM_LINE).and_then(|sum| sum.parse().ok())
 }

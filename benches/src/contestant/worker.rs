@@ -87,6 +87,7 @@ impl Runner {
             log: self.logs.writer(trigger),
             questions: Arc::new(Unasked),
             late_writes: Arc::new(Unasked),
+            cache: None,
             check_only: false,
         };
         Ok(Arc::new(Pool::new(self.supervisor.clone(), spec, 1)))
@@ -127,7 +128,7 @@ impl WorkerCalls {
         let result = self.pool.run(call).await;
         let elapsed = begun.elapsed();
         match result.end {
-            CallEnd::Returned { response, writes } => {
+            CallEnd::Returned { response, writes, .. } => {
                 let lines: Vec<u8> = writes.iter().flat_map(|(_, lines)| lines.iter().copied()).collect();
                 self.work.check(response.as_ref().map(|response| response.body.as_ref()), &lines)?;
                 Ok(elapsed)
@@ -167,7 +168,7 @@ impl Questions for Unasked {
 }
 
 impl LateWrites for Unasked {
-    fn write(&self, _: Uuid, _: String, _: Bytes) -> BoxFuture<'static, ()> {
+    fn write(&self, _: Option<Uuid>, _: String, _: Bytes) -> BoxFuture<'static, ()> {
         Box::pin(async {})
     }
 }

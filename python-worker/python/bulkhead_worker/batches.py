@@ -24,6 +24,11 @@ class TableBatch(_Dict):
     _arrow: ArrowRows
     _loaded: bool
 
+    @property
+    def arrow(self) -> ArrowRows:
+        """The rows as they came, for libraries that would take the batch itself for a dictionary of columns."""
+        return self._arrow
+
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """Offer the rows as they came, without a copy, to whatever speaks Arrow's PyCapsule protocol."""
         return self._arrow.__arrow_c_stream__(requested_schema)

@@ -27,6 +27,7 @@ from bulkhead_worker.handlers import Handlers
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
+    from typing import NoReturn
 
     from bulkhead_worker._native import Session
 
@@ -54,6 +55,7 @@ def main() -> int:
     _offer_names()
     _handle_cancellation(session)
     _handle_forks(session)
+    _handle_exits(session)
     capture.install(session)
     logs.install(session)
     handlers = Handlers()
@@ -89,6 +91,17 @@ def _handle_cancellation(session: Session) -> None:
 
     signal(session.CANCEL_SIGNAL, cancel)
     set_wakeup_fd(session.signal_fd, warn_on_full_buffer=False)
+
+
+def _handle_exits(session: Session) -> None:
+    exit_now = os._exit
+
+    def flushed_exit(status: int) -> NoReturn:
+        # What the plugin said last is what its author looks for.
+        session.flush()
+        exit_now(status)
+
+    os._exit = flushed_exit
 
 
 def _handle_forks(session: Session) -> None:

@@ -182,7 +182,8 @@ time.sleep(60)").await;
         let ended = world.request().await;
         assert_eq!(ended.logs.len(), 3000);
         assert!(ended.entries().zip(0..).all(|(entry, index)| entry.message == index.to_string()));
-        assert_eq!(ended.writes.len(), 3);
+        // By bytes that makes three; the age may cut in between.
+        assert!((3..=20).contains(&ended.writes.len()), "{}", ended.writes.len());
         assert_eq!(ended.written("db").lines().count(), 20);
     }
 

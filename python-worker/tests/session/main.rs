@@ -17,6 +17,7 @@ macro_rules! on_every_python {
 }
 
 mod api;
+mod cache;
 mod calls;
 mod cancelling;
 mod capturing;

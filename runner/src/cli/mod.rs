@@ -14,6 +14,7 @@ mod show;
 mod show_system;
 mod switch;
 mod test;
+mod typings;
 mod update;
 mod write;
 
@@ -68,6 +69,8 @@ enum Command {
     Write(write::WriteArgs),
     /// Run SQL.
     Query(query::QueryArgs),
+    /// Write the types of the plugin API, for editors and mypy, and a pytest fixture that runs plugins.
+    Typings(typings::TypingsArgs),
 }
 
 /// Where the server is.
@@ -136,6 +139,7 @@ async fn run(command: Command) -> Result<(), CliError> {
         Command::Update(args) => update::run(args).await,
         Command::Write(args) => write::run(args).await,
         Command::Query(args) => query::run(args).await,
+        Command::Typings(args) => typings::run(&args),
     }
 }
 

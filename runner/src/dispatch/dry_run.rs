@@ -18,6 +18,7 @@ use super::engine::{EngineParts, entry_point};
 use super::error::EngineError;
 use super::questions::{HostQuestions, check_target, write_status};
 use super::runner::{finished, starting};
+use crate::cache::{MemoryCache, TriggerCache};
 use crate::host::FeedTable;
 use crate::limits;
 use crate::logs::{Level, LogStore};
@@ -80,11 +81,14 @@ pub(super) async fn run(parts: &EngineParts, dry_run: DryRun) -> Result<DryRunRe
     let logs = Arc::new(LogStore::private(Arc::clone(&parts.clock)));
     let trigger = Arc::new(TriggerId::new(dry_run.database, format!("test of {}", dry_run.plugin.filename())));
     let log = logs.writer(Arc::clone(&trigger));
+    // What it caches is gone with it, and it sees nothing of what triggers share.
+    let store = Arc::new(MemoryCache::new(Arc::clone(&parts.clock)));
     let questions = HostQuestions {
         host: Arc::clone(&parts.host),
         trigger: Arc::clone(&trigger),
         clock: Arc::clone(&parts.clock),
         log: log.clone(),
+        cache: Arc::new(TriggerCache::new(store, Arc::clone(&trigger), log.clone(), false)),
     };
     let collector = Arc::new(Collector { questions, written: Mutex::default() });
     let (files, plugin) = (parts.files.clone(), dry_run.plugin);
@@ -97,6 +101,7 @@ pub(super) async fn run(parts: &EngineParts, dry_run: DryRun) -> Result<DryRunRe
         log: log.clone(),
         questions: Arc::clone(&collector) as _,
         late_writes: Arc::clone(&collector) as _,
+        cache: None,
         check_only: false,
     };
     log.runner(Level::Info, None, starting(&event));
@@ -125,7 +130,7 @@ pub(super) async fn run(parts: &EngineParts, dry_run: DryRun) -> Result<DryRunRe
     let CallResult { end, elapsed, .. } = result;
     let mut writes = Vec::new();
     match end {
-        CallEnd::Returned { response, writes: returned } => {
+        CallEnd::Returned { response, writes: returned, .. } => {
             writes = returned;
             report.response = response.or(streamed);
             log.flush_dropped(None);
@@ -201,7 +206,7 @@ impl Questions for Collector {
 }
 
 impl LateWrites for Collector {
-    fn write(&self, _: Uuid, database: String, lines: Bytes) -> BoxFuture<'static, ()> {
+    fn write(&self, _: Option<Uuid>, database: String, lines: Bytes) -> BoxFuture<'static, ()> {
         self.collect(database, lines);
         std::future::ready(()).boxed()
     }

@@ -22,6 +22,7 @@ use super::runner::{TriggerRunner, Trouble};
 use super::running::{END_MARGIN, Running};
 use super::status::{TriggerInfo, TriggerState};
 use super::{schedule, wal};
+use crate::cache::{CacheStore, TriggerCache};
 use crate::catalog::Catalog;
 use crate::clock::SharedClock;
 use crate::host::{Host, ReaderId};
@@ -45,6 +46,8 @@ pub struct EngineParts {
     pub logs: Arc<LogStore>,
     /// The last invocations.
     pub invocations: Arc<Invocations>,
+    /// What plugins keep between their calls.
+    pub cache: Arc<dyn CacheStore>,
     /// Where plugins lie.
     pub files: PluginFiles,
     /// The time.
@@ -479,6 +482,7 @@ impl Engine {
             self.routes.write().remove(path);
         }
         running.runner.stop.cancel();
+        running.runner.cache.close();
         Some(running)
     }
 
@@ -486,11 +490,15 @@ impl Engine {
         let parts = &self.parts;
         let id = Arc::new(definition.id.clone());
         let log = parts.logs.writer(Arc::clone(&id));
+        let workers_max = if definition.run_async { parts.settings.async_workers_max.max(1) } else { 1 };
+        let cache = TriggerCache::new(Arc::clone(&parts.cache), Arc::clone(&id), log.clone(), workers_max > 1);
+        let cache = Arc::new(cache);
         let questions = Arc::new(HostQuestions {
             host: Arc::clone(&parts.host),
             trigger: Arc::clone(&id),
             clock: Arc::clone(&parts.clock),
             log: log.clone(),
+            cache: Arc::clone(&cache),
         });
         let (files, plugin) = (parts.files.clone(), definition.plugin.clone());
         let spec = WorkerSpec {
@@ -502,17 +510,18 @@ impl Engine {
             log: log.clone(),
             questions: Arc::clone(&questions) as _,
             late_writes: questions,
+            cache: Some(Arc::clone(&cache)),
             check_only: false,
         };
         let feed = parts.host.feed(&definition.id.database);
         let cursor = self.positions.begin(&id, &feed, definition.run_async, beginning);
-        let workers_max = if definition.run_async { parts.settings.async_workers_max.max(1) } else { 1 };
         TriggerRunner {
             id,
             pool: Pool::new(parts.supervisor.clone(), spec, workers_max),
             workers_max,
             definition,
             log,
+            cache,
             host: Arc::clone(&parts.host),
             feed,
             cursor,

@@ -13,11 +13,12 @@ use tonic::Status;
 use uuid::Uuid;
 
 use super::table_parameters::name_tables;
+use crate::cache::{Looked, TriggerCache};
 use crate::clock::SharedClock;
 use crate::host::{Host, HostError, Parameter, Query, Rows, Write};
 use crate::limits;
 use crate::logs::{Level, LogWriter};
-use crate::session::{Questions, ResponseStream, arrow_ipc};
+use crate::session::{self, Questions, ResponseStream, arrow_ipc};
 use crate::supervisor::LateWrites;
 use crate::trigger::TriggerId;
 
@@ -33,6 +34,7 @@ pub(super) struct HostQuestions {
     pub(super) trigger: Arc<TriggerId>,
     pub(super) clock: SharedClock,
     pub(super) log: LogWriter,
+    pub(super) cache: Arc<TriggerCache>,
 }
 
 impl HostQuestions {
@@ -85,10 +87,30 @@ impl Questions for HostQuestions {
             host.write(write).await.map_err(describe)
         })
     }
+
+    fn cache_get(&self, request: wire::CacheGetRequest) -> wire::CacheGetResponse {
+        let namespace = session::namespace(request.namespace());
+        let looked = namespace
+            .map_or(Looked::Absent, |namespace| self.cache.look(namespace, &request.key, request.known_version));
+        cache_response(looked)
+    }
+}
+
+fn cache_response(looked: Looked) -> wire::CacheGetResponse {
+    use wire::cache_get_response::State;
+    let state = |state: State| wire::CacheGetResponse { state: state.into(), ..wire::CacheGetResponse::default() };
+    match looked {
+        Looked::Absent => state(State::Absent),
+        Looked::Unchanged => state(State::Unchanged),
+        Looked::Found { version, value, expires_in } => {
+            let expires_in = expires_in.and_then(|time| prost_types::Duration::try_from(time).ok());
+            wire::CacheGetResponse { state: State::Found.into(), version, value, expires_in }
+        }
+    }
 }
 
 impl LateWrites for HostQuestions {
-    fn write(&self, invocation: Uuid, database: String, lines: Bytes) -> BoxFuture<'static, ()> {
+    fn write(&self, invocation: Option<Uuid>, database: String, lines: Bytes) -> BoxFuture<'static, ()> {
         let host = Arc::clone(&self.host);
         let database = self.database(database);
         let log = self.log.clone();
@@ -105,7 +127,7 @@ impl LateWrites for HostQuestions {
                 Err(error) => Err(error),
             };
             if let Err(error) = result {
-                log.runner(Level::Error, Some(invocation), format!("error writing back lines to {database}: {error}"));
+                log.runner(Level::Error, invocation, format!("error writing back lines to {database}: {error}"));
             }
         })
     }

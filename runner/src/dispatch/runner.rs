@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::effects::{self, Effects, Patience};
 use super::positions::Cursor;
 use super::status::TriggerState;
+use crate::cache::TriggerCache;
 use crate::catalog::Catalog;
 use crate::clock::{SharedClock, nanos};
 use crate::host::{Host, HostError, WalFeed};
@@ -31,6 +32,7 @@ pub(super) struct TriggerRunner {
     pub(super) pool: Pool,
     pub(super) workers_max: usize,
     pub(super) log: LogWriter,
+    pub(super) cache: Arc<TriggerCache>,
     pub(super) host: Arc<dyn Host>,
     pub(super) feed: Arc<dyn WalFeed>,
     /// How far it has come.
@@ -128,10 +130,13 @@ impl TriggerRunner {
         let mut is_recorded = false;
         let returned = Instant::now();
         let outcome = match result.end {
-            CallEnd::Returned { response, writes } => {
+            CallEnd::Returned { response, writes, cache } => {
                 is_recorded = occasion.number.is_some() && !writes.is_empty();
                 match self.commit(occasion, writes).await {
-                    Ok(()) => Ok(response),
+                    Ok(()) => {
+                        self.cache.apply(invocation, cache).await;
+                        Ok(response)
+                    }
                     Err(error) => Err(Failure {
                         kind: FailureKind::Unspecified.into(),
                         message: format!("its writes could not be committed: {error}"),

@@ -7,10 +7,12 @@ use std::collections::VecDeque;
 
 use bulkhead_proto::types::v1::{Failure, KeyValue, LogEntry, LogLevel, LogSource, Outcome, outcome};
 use bulkhead_proto::worker::v1::session_request::Fact;
-use bulkhead_proto::worker::v1::{Finished, Hello, Log, ResponseBegun, ResponsePart, Usage};
+use bulkhead_proto::worker::v1::{Cached, Finished, Hello, Log, ResponseBegun, ResponsePart, Usage};
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::cached::LiveOnly;
+use crate::cache::CacheChange;
 use crate::limits;
 use crate::logs::{Level, Source};
 
@@ -32,12 +34,19 @@ pub enum Step {
     Buffered,
     /// A thread that an ended invocation left running wrote something.
     WrittenLate {
-        /// The invocation.
-        invocation: Uuid,
+        /// The invocation, unless it ended long ago.
+        invocation: Option<Uuid>,
         /// Target; the trigger's own database when empty.
         database: String,
         /// Line protocol.
         lines: Bytes,
+    },
+    /// A thread that an ended invocation left running changed a cache entry.
+    CachedLate {
+        /// The invocation, unless it ended long ago.
+        invocation: Option<Uuid>,
+        /// The change.
+        change: CacheChange,
     },
     /// The running invocation answers with a body in parts.
     ResponseBegun {
@@ -56,6 +65,8 @@ pub enum Step {
         writes: Vec<(String, Bytes)>,
         /// What it took, as the worker says.
         usage: Option<Usage>,
+        /// What it changed in the cache, in order.
+        cache: Vec<CacheChange>,
     },
 }
 
@@ -113,6 +124,9 @@ pub enum Violation {
     /// An outcome without content.
     #[error("a result without an outcome")]
     NoOutcome,
+    /// A cache entry that is none.
+    #[error("a cache entry without namespace or operation")]
+    NoEntry,
 }
 
 #[derive(Debug)]
@@ -130,6 +144,8 @@ struct Run {
     invocation: Uuid,
     writes: Vec<(String, Bytes)>,
     written_bytes: u64,
+    cache: Vec<CacheChange>,
+    cached_bytes: u64,
     response: Streaming,
 }
 
@@ -149,15 +165,37 @@ enum Streaming {
 pub struct Session {
     state: State,
     ended: VecDeque<(u64, Uuid)>,
+    /// First and last wire id of this session; those between are its invocations, too.
+    issued: Option<(u64, u64)>,
+    live_only: LiveOnly,
+    /// Threads that the last invocation left running.
+    threads: u32,
 }
 
 impl Default for Session {
     fn default() -> Self {
-        Self { state: State::Opened, ended: VecDeque::new() }
+        Self { state: State::Opened, ended: VecDeque::new(), issued: None, live_only: LiveOnly::default(), threads: 0 }
     }
 }
 
 impl Session {
+    /// The wire id of the next invocation; `start` makes the first one, which no worker should be able to guess.
+    pub fn next_id(&self, start: impl FnOnce() -> u64) -> u64 {
+        self.issued.map_or_else(start, |(_, last)| last.wrapping_add(1))
+    }
+
+    /// Cache entries that only this worker holds.
+    #[must_use]
+    pub fn live_only(&self) -> &LiveOnly {
+        &self.live_only
+    }
+
+    /// Whether something would end with the worker that no other one could go on with: threads, and cache entries.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.threads > 0 || !self.live_only.is_empty()
+    }
+
     /// Says that the invocation with this wire id was ordered, and whether it may answer with a body in parts.
     ///
     /// # Panics
@@ -165,7 +203,10 @@ impl Session {
     pub fn begin(&mut self, id: u64, invocation: Uuid, may_stream: bool) {
         debug_assert!(matches!(self.state, State::Idle), "a worker runs one invocation at a time");
         let response = if may_stream { Streaming::Possible } else { Streaming::Refused };
-        self.state = State::Running(Run { id, invocation, writes: Vec::new(), written_bytes: 0, response });
+        let first = self.issued.map_or(id, |(first, _)| first);
+        self.issued = Some((first, id));
+        let (writes, cache) = (Vec::new(), Vec::new());
+        self.state = State::Running(Run { id, invocation, writes, written_bytes: 0, cache, cached_bytes: 0, response });
     }
 
     /// Says how many parts of the response were read in all, as the worker is told.
@@ -201,7 +242,13 @@ impl Session {
             }
             Fact::ResponseBegun(begun) => self.on_response_begun(begun),
             Fact::ResponsePart(part) => self.on_response_part(part),
-            Fact::Finished(finished) => self.on_finished(finished),
+            Fact::Cached(cached) => self.on_cached(cached),
+            Fact::Finished(finished) => {
+                let threads = finished.threads;
+                let step = self.on_finished(finished)?;
+                self.threads = threads;
+                Ok(step)
+            }
         }
     }
 
@@ -228,8 +275,36 @@ impl Session {
             run.writes.push((database, lines));
             return Ok(Step::Buffered);
         }
-        let invocation = self.ended_invocation(of).ok_or(Violation::UnknownInvocation { fact: "written", id: of })?;
+        let invocation = self.late("written", of)?;
         Ok(Step::WrittenLate { invocation, database, lines })
+    }
+
+    fn on_cached(&mut self, cached: Cached) -> Result<Step, Violation> {
+        let of = cached.invocation_id;
+        let change = self.live_only.read(cached.change.ok_or(Violation::Empty)?)?;
+        if let State::Running(run) = &mut self.state
+            && run.id == of
+        {
+            run.cached_bytes += change.bytes() as u64;
+            let max = limits::CACHE_CHANGES_BYTES_MAX;
+            if run.cached_bytes > max {
+                return Err(Violation::Limit { limit: "cache_changes_bytes_max", max, unit: "bytes" });
+            }
+            run.cache.push(change);
+            return Ok(Step::Buffered);
+        }
+        Ok(Step::CachedLate { invocation: self.late("cached", of)?, change })
+    }
+
+    /// The invocation of something that a thread does after its end. Which one it was is forgotten after a while; that it was
+    /// one of this session is not.
+    fn late(&self, fact: &'static str, of: u64) -> Result<Option<Uuid>, Violation> {
+        let is_running = matches!(&self.state, State::Running(run) if run.id == of);
+        let is_issued = self.issued.is_some_and(|(first, last)| of.wrapping_sub(first) <= last.wrapping_sub(first));
+        if is_running || !is_issued {
+            return Err(Violation::UnknownInvocation { fact, id: of });
+        }
+        Ok(self.ended_invocation(of))
     }
 
     fn on_response_begun(&mut self, begun: ResponseBegun) -> Result<Step, Violation> {
@@ -273,7 +348,7 @@ impl Session {
     }
 
     fn on_finished(&mut self, finished: Finished) -> Result<Step, Violation> {
-        let Finished { invocation_id: of, outcome, usage } = finished;
+        let Finished { invocation_id: of, outcome, usage, .. } = finished;
         let outcome = outcome.filter(|outcome| outcome.kind.is_some()).ok_or(Violation::NoOutcome)?;
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Running(run) if run.id == of => {
@@ -287,7 +362,7 @@ impl Session {
                     self.ended.pop_front();
                 }
                 self.ended.push_back((run.id, run.invocation));
-                Ok(Step::Finished { outcome, writes: run.writes, usage })
+                Ok(Step::Finished { outcome, writes: run.writes, cache: run.cache, usage })
             }
             state => {
                 self.state = state;
@@ -343,7 +418,9 @@ fn source_of(entry: &LogEntry) -> Source {
 mod tests {
     use super::*;
     use bulkhead_proto::types::v1::{HttpResponse, Success, WriteBatch};
-    use bulkhead_proto::worker::v1::{Logs, TriggerLoaded, Written};
+    use bulkhead_proto::worker::v1 as wire;
+    use bulkhead_proto::worker::v1::cache_change::Operation;
+    use bulkhead_proto::worker::v1::{CacheLiveOnly, CacheNamespace, CachePut, Logs, TriggerLoaded, Written};
 
     fn hello(protocol_version: u32) -> Option<Fact> {
         Some(Fact::Hello(Hello { protocol_version, ..Hello::default() }))
@@ -356,7 +433,7 @@ mod tests {
 
     fn finished(invocation_id: u64) -> Option<Fact> {
         let outcome = Outcome { kind: Some(outcome::Kind::Success(Success::default())), elapsed: None };
-        Some(Fact::Finished(Finished { invocation_id, outcome: Some(outcome), usage: None }))
+        Some(Fact::Finished(Finished { invocation_id, outcome: Some(outcome), usage: None, threads: 0 }))
     }
 
     fn idle() -> Session {
@@ -374,7 +451,67 @@ mod tests {
         let Ok(Step::Finished { writes, .. }) = session.on_fact(finished(7)) else { panic!("it finished") };
         assert_eq!(writes, [(String::new(), Bytes::from_static(b"xxx"))]);
         let late = session.on_fact(written(7, 1)).unwrap();
-        assert!(matches!(late, Step::WrittenLate { invocation, .. } if invocation == Uuid::from_u128(1)));
+        assert!(matches!(late, Step::WrittenLate { invocation, .. } if invocation == Some(Uuid::from_u128(1))));
+    }
+
+    #[test]
+    fn a_thread_may_use_what_an_invocation_of_long_ago_gave_it() {
+        let mut session = idle();
+        let start = u64::MAX - 10;
+        for _ in 0..=ENDED_REMEMBERED {
+            let id = session.next_id(|| start);
+            session.begin(id, Uuid::from_u128(1), false);
+            assert!(matches!(session.on_fact(finished(id)), Ok(Step::Finished { .. })));
+        }
+        assert!(matches!(session.on_fact(written(start, 1)), Ok(Step::WrittenLate { invocation: None, .. })));
+        check(&mut session, written(start - 1, 1), "`written` for invocation fffffffffffffff4, which does not run");
+        let next = session.next_id(|| 0);
+        check(&mut session, written(next, 1), &format!("`written` for invocation {next:x}, which does not run"));
+    }
+
+    fn cached(invocation_id: u64, key: &str, operation: Operation) -> Option<Fact> {
+        let namespace = CacheNamespace::Trigger.into();
+        let change = wire::CacheChange { namespace, key: key.to_owned(), operation: Some(operation) };
+        Some(Fact::Cached(Cached { invocation_id, change: Some(change) }))
+    }
+
+    #[test]
+    fn cache_entries_travel_with_their_invocation_and_those_that_cannot_hold_the_worker() {
+        let put =
+            |bytes: usize| Operation::Put(CachePut { version: 1, value: vec![0; bytes].into(), expires_in: None });
+        let mut session = idle();
+        session.begin(7, Uuid::nil(), false);
+        assert_eq!(session.on_fact(cached(7, "a", put(3))), Ok(Step::Buffered));
+        let live = Operation::LiveOnly(CacheLiveOnly { reason: "TypeError: no".to_owned() });
+        assert_eq!(session.on_fact(cached(7, "b", live)), Ok(Step::Buffered));
+        assert!(session.is_held());
+        assert_eq!(session.live_only().report().unwrap(), "1 cache entry ended with its worker: 'b' (TypeError: no)");
+        let Ok(Step::Finished { cache, .. }) = session.on_fact(finished(7)) else { panic!("it finished") };
+        let keys: Vec<_> = cache.iter().map(|change| (change.key.as_str(), change.bytes())).collect();
+        assert_eq!(keys, [("a", 4), ("b", 1)]);
+        let late = session.on_fact(cached(7, "b", put(1)));
+        assert!(matches!(late, Ok(Step::CachedLate { invocation: Some(_), .. })));
+        assert!(!session.is_held() && session.live_only().report().is_none());
+        let too_large = limits::CACHE_ENTRY_BYTES_MAX as usize + 1;
+        check(
+            &mut session,
+            cached(7, "a", put(too_large)),
+            "more than 8388608 bytes against the limit `cache_entry_bytes_max`",
+        );
+        let empty = Cached { invocation_id: 7, change: Some(wire::CacheChange::default()) };
+        check(&mut session, Some(Fact::Cached(empty)), "a cache entry without namespace or operation");
+    }
+
+    #[test]
+    fn threads_hold_the_worker() {
+        let mut session = idle();
+        for threads in [1, 0] {
+            session.begin(7, Uuid::nil(), false);
+            let outcome = Outcome { kind: Some(outcome::Kind::Success(Success::default())), elapsed: None };
+            let finished = Finished { invocation_id: 7, outcome: Some(outcome), usage: None, threads };
+            session.on_fact(Some(Fact::Finished(finished))).unwrap();
+            assert_eq!(session.is_held(), threads > 0);
+        }
     }
 
     fn check(session: &mut Session, fact: Option<Fact>, expected: &str) {
@@ -394,7 +531,7 @@ mod tests {
         check(&mut running, finished(8), "`finished` for invocation 8, which does not run");
         check(
             &mut running,
-            Some(Fact::Finished(Finished { invocation_id: 7, outcome: None, usage: None })),
+            Some(Fact::Finished(Finished { invocation_id: 7, outcome: None, usage: None, threads: 0 })),
             "a result without an outcome",
         );
         check(
@@ -458,7 +595,8 @@ mod tests {
         check(&mut session, part(7, too_large), "more than 65536 bytes against the limit `response_part_bytes_max`");
         let success = Success { http_response: Some(HttpResponse::default()) };
         let outcome = Outcome { kind: Some(outcome::Kind::Success(success)), elapsed: None };
-        let twice = Some(Fact::Finished(Finished { invocation_id: 7, outcome: Some(outcome), usage: None }));
+        let twice =
+            Some(Fact::Finished(Finished { invocation_id: 7, outcome: Some(outcome), usage: None, threads: 0 }));
         check(&mut session, twice, "`finished` while its response had begun already");
     }
 }

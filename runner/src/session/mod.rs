@@ -2,8 +2,10 @@
 //! gRPC server that carries it over the inherited socket.
 
 pub mod arrow_ipc;
+mod cached;
 mod machine;
 mod server;
 
+pub use cached::{LiveOnly, namespace};
 pub use machine::{Line, Session, Step, Violation};
 pub use server::{Endpoint, Questions, ResponseStream, SessionChannel, open};

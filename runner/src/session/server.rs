@@ -30,6 +30,10 @@ pub trait Questions: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<ResponseStream<wire::QueryResponse>, Status>>;
     /// Writes.
     fn write_sync(&self, request: wire::WriteSyncRequest) -> BoxFuture<'static, Result<(), Status>>;
+    /// Looks at the copy of a cache entry; without a cache there is none.
+    fn cache_get(&self, _request: wire::CacheGetRequest) -> wire::CacheGetResponse {
+        wire::CacheGetResponse::default()
+    }
 }
 
 /// The two directions of an open session.
@@ -115,6 +119,13 @@ impl WorkerService for Service {
 
     async fn query(&self, request: Request<wire::QueryRequest>) -> Result<Response<Self::QueryStream>, Status> {
         Ok(Response::new(self.questions.query(request.into_inner()).await?))
+    }
+
+    async fn cache_get(
+        &self,
+        request: Request<wire::CacheGetRequest>,
+    ) -> Result<Response<wire::CacheGetResponse>, Status> {
+        Ok(Response::new(self.questions.cache_get(request.into_inner())))
     }
 
     async fn write_sync(

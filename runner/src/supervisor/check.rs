@@ -36,6 +36,7 @@ impl Supervisor {
             log: logs.writer(trigger),
             questions: Arc::new(Nobody),
             late_writes: Arc::new(Nobody),
+            cache: None,
             check_only: true,
         };
         match start::start(self, &spec, &CancellationToken::new()).await {
@@ -67,7 +68,7 @@ impl Questions for Nobody {
 }
 
 impl LateWrites for Nobody {
-    fn write(&self, _: Uuid, _: String, _: Bytes) -> BoxFuture<'static, ()> {
+    fn write(&self, _: Option<Uuid>, _: String, _: Bytes) -> BoxFuture<'static, ()> {
         std::future::ready(()).boxed()
     }
 }

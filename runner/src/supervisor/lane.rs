@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bulkhead_launcher::{Exit, Report, describe_exit};
-use bulkhead_proto::types::v1::{FailureKind, HttpResponse, outcome};
+use bulkhead_proto::types::v1::{Failure, FailureKind, HttpResponse, outcome};
 use bulkhead_proto::worker::v1::session_request::Fact;
 use bulkhead_proto::worker::v1::session_response::Order;
 use bulkhead_proto::worker::v1::{Cancel, Drain, ResponseRead, SessionResponse, Usage};
@@ -21,6 +21,7 @@ use super::registry::WorkerState;
 use super::response_body::{BodyEvent, BodySink};
 use super::start::{self, Ended};
 use super::{Call, CallCosts, CallEnd, CallResult, Supervisor, WorkerSpec};
+use crate::cache::CacheChange;
 use crate::limits;
 use crate::logs::Level;
 use crate::session::{Session, SessionChannel, Step};
@@ -150,7 +151,8 @@ async fn idle(
                 }
                 _ => {}
             },
-            () = alarm.until(deadline) => return Ok(None),
+            // Threads and live objects of the plugin go on between calls.
+            () = alarm.until(deadline), if !worker.session.is_held() => return Ok(None),
         }
     }
 }
@@ -189,6 +191,12 @@ async fn serve(
             Err(Broken { ended: Ended { end: Some(WorkerEnd::Cancelled), process: None }, waiting: None })
         }
     }
+}
+
+/// What the worker said last about a call.
+enum Finished {
+    Returned { response: Option<HttpResponse>, writes: Vec<(String, bytes::Bytes)>, cache: Vec<CacheChange> },
+    Failed(Failure, Vec<CacheChange>),
 }
 
 /// Whether a worker may be given another call.
@@ -233,7 +241,7 @@ impl Worker {
         spec: &WorkerSpec,
         alarm: &mut Alarm,
     ) -> Result<(CallEnd, Trust, Option<Usage>), Ended> {
-        let id = wire_id();
+        let id = self.session.next_id(first_wire_id);
         self.session.begin(id, call.invocation, call.body.is_some());
         let orders = super::pool::orders(call, id);
         let sender = self.channel.as_ref().map(|channel| channel.orders.clone());
@@ -272,9 +280,9 @@ impl Worker {
                     self.session.response_read(parts);
                 }
                 step = self.step(spec) => match step? {
-                    Step::Finished { outcome, writes, usage } => {
-                        let (end, trust) = finished(outcome, writes, cancelled.as_ref());
-                        return Ok((end, trust, usage));
+                    Step::Finished { outcome, writes, cache, usage } => {
+                        let (end, trust) = finished(outcome, writes, cache, cancelled.as_ref());
+                        return Ok((settle_cache(call, spec, end).await, trust, usage));
                     }
                     Step::ResponseBegun { status_code, headers } => {
                         let head = HttpResponse { status_code, headers, body: bytes::Bytes::new() };
@@ -330,6 +338,7 @@ impl Worker {
         if process.is_some() {
             self.drain_facts(spec).await;
         }
+        let lost = self.session.live_only().report();
         let Self { id, process: tree, supervisor, channel, .. } = self;
         drop(channel);
         let (process, tail) = tree.bury(process).await;
@@ -340,6 +349,11 @@ impl Worker {
         });
         spec.log.flush_dropped(None);
         report_death(&end, &tail, spec);
+        if let Some(lost) = lost
+            && spec.cache.as_ref().is_some_and(|cache| !cache.is_closed())
+        {
+            spec.log.runner(Level::Warn, None, lost);
+        }
         let ended_at = supervisor.clock.now();
         supervisor.registry.end(id, |row| {
             row.ended_at = Some(ended_at);
@@ -412,32 +426,48 @@ fn report_death(end: &WorkerEnd, tail: &str, spec: &WorkerSpec) {
     spec.log.runner(Level::Error, None, text);
 }
 
+/// As in InfluxDB 3, what a call that raised has put into the cache stays there. A call that was cancelled says nothing of its
+/// cache: it was interrupted anywhere.
+async fn settle_cache(call: &Call, spec: &WorkerSpec, end: Finished) -> CallEnd {
+    match end {
+        Finished::Returned { response, writes, cache } => CallEnd::Returned { response, writes, cache },
+        Finished::Failed(failure, changes) => {
+            if let Some(cache) = &spec.cache {
+                cache.apply(Some(call.invocation), changes).await;
+            }
+            CallEnd::Failed(failure)
+        }
+    }
+}
+
 /// The result of a call. A call that was cancelled has failed, however it ended.
 fn finished(
     outcome: bulkhead_proto::types::v1::Outcome,
     writes: Vec<(String, bytes::Bytes)>,
+    cache: Vec<CacheChange>,
     cancelled: Option<&WorkerEnd>,
-) -> (CallEnd, Trust) {
+) -> (Finished, Trust) {
     if let Some(why) = cancelled {
-        return (CallEnd::Failed(why.failure(String::new())), Trust::Lost);
+        return (Finished::Failed(why.failure(String::new()), Vec::new()), Trust::Lost);
     }
     let end = match outcome.kind {
-        Some(outcome::Kind::Success(success)) => CallEnd::Returned { response: success.http_response, writes },
+        Some(outcome::Kind::Success(success)) => Finished::Returned { response: success.http_response, writes, cache },
         Some(outcome::Kind::Failure(mut failure)) => {
             // A live worker knows of its plugin's failures only; the runner names the others.
             if !matches!(failure.kind(), FailureKind::Load | FailureKind::Limit | FailureKind::Response) {
                 failure.kind = FailureKind::Exception.into();
             }
-            CallEnd::Failed(failure)
+            Finished::Failed(failure, cache)
         }
         None => {
-            CallEnd::Failed(WorkerEnd::Disconnected("a result without an outcome".to_owned()).failure(String::new()))
+            let end = WorkerEnd::Disconnected("a result without an outcome".to_owned());
+            Finished::Failed(end.failure(String::new()), Vec::new())
         }
     };
     (end, Trust::Kept)
 }
 
-/// An id that a worker cannot guess for a call that it was not given.
-fn wire_id() -> u64 {
+/// The id of a worker's first call: one that says nothing of other workers' calls.
+fn first_wire_id() -> u64 {
     Uuid::new_v4().as_u64_pair().0
 }

@@ -35,6 +35,7 @@ pub use pool::Pool;
 pub use registry::{WorkerRegistry, WorkerRow, WorkerState};
 pub use response_body::{BodyEvent, BodyReceiver, BodySink, response_body};
 
+use crate::cache::{CacheChange, TriggerCache};
 use crate::clock::SharedClock;
 use crate::environment::EnvironmentStore;
 use crate::host::FeedTable;
@@ -90,6 +91,8 @@ pub struct WorkerSpec {
     pub questions: Arc<dyn Questions>,
     /// Takes what a thread writes that outlived its invocation.
     pub late_writes: Arc<dyn LateWrites>,
+    /// The trigger's cache; a worker that only looks at code has none.
+    pub cache: Option<Arc<TriggerCache>>,
     /// Whether the plugin is only looked at: nothing of it runs, and its requirements are not needed.
     pub check_only: bool,
 }
@@ -100,7 +103,12 @@ pub type PluginResolver = Box<dyn Fn() -> Result<PathBuf, String> + Send + Sync>
 /// Takes writes that belong to no running invocation.
 pub trait LateWrites: Send + Sync + 'static {
     /// Writes `lines` to `database`, or to the trigger's own when it is empty.
-    fn write(&self, invocation: Uuid, database: String, lines: Bytes) -> futures_util::future::BoxFuture<'static, ()>;
+    fn write(
+        &self,
+        invocation: Option<Uuid>,
+        database: String,
+        lines: Bytes,
+    ) -> futures_util::future::BoxFuture<'static, ()>;
 }
 
 /// One call of a plugin.
@@ -185,6 +193,8 @@ pub enum CallEnd {
         response: Option<HttpResponse>,
         /// Its buffered writes, by database in order; the trigger's own when empty.
         writes: Vec<(String, Bytes)>,
+        /// Its changes of the cache, in order. Those of a call that fails have been taken in already.
+        cache: Vec<CacheChange>,
     },
     /// It did not.
     Failed(Failure),

@@ -76,6 +76,8 @@ async fn prepare(worker: &mut Worker, spec: &WorkerSpec, plugin: &Path) -> Resul
         arguments: spec.arguments.clone().unwrap_or_default(),
         has_arguments: spec.arguments.is_some(),
         check_only: spec.check_only,
+        cache_is_shared: spec.cache.as_ref().is_some_and(|cache| cache.is_shared()),
+        cache_is_empty: spec.cache.as_ref().is_none_or(|cache| cache.is_empty()),
     };
     timeout(limits::WORKER_START_TIMEOUT, greet(worker, spec, load))
         .await
@@ -174,6 +176,8 @@ async fn greet(worker: &mut Worker, spec: &WorkerSpec, load: LoadTrigger) -> Res
             response_bytes_max: limits::RESPONSE_BYTES_MAX,
             response_parts_unread_max: limits::RESPONSE_PARTS_UNREAD_MAX,
             response_part_bytes_max: limits::RESPONSE_PART_BYTES_MAX,
+            cache_entry_bytes_max: limits::CACHE_ENTRY_BYTES_MAX,
+            cache_key_bytes_max: limits::CACHE_KEY_BYTES_MAX,
         }),
     };
     for order in [Order::Welcome(welcome), Order::LoadTrigger(load)] {
@@ -307,6 +311,12 @@ impl Worker {
             }
             Step::WrittenLate { invocation, database, lines } => {
                 spec.late_writes.write(invocation, database, lines).await;
+                Ok(None)
+            }
+            Step::CachedLate { invocation, change } => {
+                if let Some(cache) = &spec.cache {
+                    cache.apply(invocation, vec![change]).await;
+                }
                 Ok(None)
             }
             Step::Buffered => Ok(None),

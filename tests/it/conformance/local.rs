@@ -54,6 +54,13 @@ const ROWS: &[Row] = &[
     ),
     differs(
         gives(
+            "r = influxdb3_local.query.__text_signature__",
+            "'($self, query, args=None, database=None, *, arrow=False)'",
+        ),
+        "there is no `arrow`; it can be given by name only, so that calls without it mean the same",
+    ),
+    differs(
+        gives(
             "from bulkhead_worker import QueryError; import influxdb3_py_api; r = QueryError is influxdb3_py_api.QueryError",
             "True",
         ),

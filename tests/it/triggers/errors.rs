@@ -145,3 +145,20 @@ fn a_failing_schedule_follows_its_error_behavior() {
     runner.until_state("disable", "disabled");
     assert_eq!(count(&runner.logs("disable"), "ERROR error executing schedule plugin: ValueError: tick"), 1);
 }
+
+#[test]
+fn what_a_plugin_says_right_before_it_ends_its_process_is_logged() {
+    let runner = TestRunner::start();
+    let code = "\
+import os
+def process_request(api, query, headers, body, args=None):
+    api.info('about to go')
+    print('really')
+    os._exit(3)
+";
+    runner.plugin("goes.py", code);
+    runner.create(&Trigger::new("goes", "goes.py", "request:goes"));
+    assert_eq!(runner.engine("goes").status, 500);
+    runner.until_logged("goes", "INFO about to go");
+    runner.until_logged("goes", "INFO really");
+}

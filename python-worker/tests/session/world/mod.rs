@@ -14,7 +14,7 @@ use bulkhead_proto::types::v1::{
 use bulkhead_proto::worker::v1::session_request::Fact;
 use bulkhead_proto::worker::v1::session_response::Order;
 use bulkhead_proto::worker::v1::{
-    Cancel, EntryPoint, Hello, Invoke, LoadTrigger, Log, ResponseRead, SessionResponse, TriggerLoaded, Welcome,
+    Cached, Cancel, EntryPoint, Hello, Invoke, LoadTrigger, Log, ResponseRead, SessionResponse, TriggerLoaded, Welcome,
     WorkerLimits, Written,
 };
 use tempfile::TempDir;
@@ -34,6 +34,8 @@ pub(crate) const LIMITS: WorkerLimits = WorkerLimits {
     response_bytes_max: 1 << 20,
     response_parts_unread_max: 4,
     response_part_bytes_max: 1000,
+    cache_entry_bytes_max: 10_000,
+    cache_key_bytes_max: 100,
 };
 
 /// One worker and the runner's end of its session.
@@ -43,6 +45,8 @@ pub(crate) struct World {
     pub(crate) hello: Hello,
     dir: TempDir,
     last_id: u64,
+    /// Whether the cache is shared, and whether it is empty, as a worker is told.
+    cache: (bool, bool),
 }
 
 /// What a call said and how it ended.
@@ -53,6 +57,8 @@ pub(crate) struct Ended {
     pub(crate) writes: Vec<Written>,
     /// Head and parts of a response that came in parts.
     pub(crate) streamed: Option<(HttpResponse, Vec<bytes::Bytes>)>,
+    pub(crate) cached: Vec<Cached>,
+    pub(crate) threads: u32,
 }
 
 impl World {
@@ -79,7 +85,7 @@ impl World {
         let Ok(Some(Fact::Hello(hello))) = first else {
             panic!("no hello but {first:?}: {}", worker.end().await.1);
         };
-        Self { worker, peer, hello, dir, last_id: 0 }
+        Self { worker, peer, hello, dir, last_id: 0, cache: (false, true) }
     }
 
     pub(crate) async fn order(&mut self, order: Order) {
@@ -108,6 +114,8 @@ impl World {
             arguments: [("k".to_owned(), "v".to_owned())].into(),
             has_arguments: true,
             check_only: false,
+            cache_is_shared: self.cache.0,
+            cache_is_empty: self.cache.1,
         }))
         .await;
         loop {
@@ -123,6 +131,17 @@ impl World {
         self.request().await
     }
 
+    /// What the worker is told of its cache when it loads a plugin.
+    pub(crate) fn prepare_cache(&mut self, is_shared: bool, is_empty: bool) {
+        self.cache = (is_shared, is_empty);
+    }
+
+    /// Loads a request plugin.
+    pub(crate) async fn load_source(&mut self, source: &str) {
+        let path = self.file("request_plugin.py", source);
+        assert_eq!(self.load(&path, EntryPoint::Request).await, None);
+    }
+
     /// Loads a request plugin whose function has this body.
     pub(crate) async fn load_request(&mut self, body: &str) {
         let mut source = String::from(
@@ -131,8 +150,7 @@ impl World {
         for line in body.lines() {
             source.push_str(&format!("    {line}\n"));
         }
-        let path = self.file("request_plugin.py", &source);
-        assert_eq!(self.load(&path, EntryPoint::Request).await, None);
+        self.load_source(&source).await;
     }
 
     /// Begins a call.
@@ -150,6 +168,7 @@ impl World {
             match self.fact().await {
                 Fact::Logs(logs) => ended.logs.extend(logs.lines),
                 Fact::Written(written) => ended.writes.push(written),
+                Fact::Cached(cached) => ended.cached.push(cached),
                 Fact::ResponseBegun(begun) if begun.invocation_id == id => {
                     let head = HttpResponse {
                         status_code: begun.status_code,
@@ -166,6 +185,7 @@ impl World {
                 }
                 Fact::Finished(finished) if finished.invocation_id == id => {
                     ended.outcome = finished.outcome.unwrap();
+                    ended.threads = finished.threads;
                     ended.join();
                     return ended;
                 }

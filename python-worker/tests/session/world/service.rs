@@ -7,7 +7,8 @@ use bulkhead_proto::transport::{CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, MESSAG
 use bulkhead_proto::worker::v1::session_request::Fact;
 use bulkhead_proto::worker::v1::worker_service_server::{WorkerService, WorkerServiceServer};
 use bulkhead_proto::worker::v1::{
-    QueryRequest, QueryResponse, SessionRequest, SessionResponse, WriteSyncRequest, WriteSyncResponse,
+    CacheGetRequest, CacheGetResponse, QueryRequest, QueryResponse, SessionRequest, SessionResponse, WriteSyncRequest,
+    WriteSyncResponse,
 };
 use bytes::Bytes;
 use tokio::net::UnixStream;
@@ -29,12 +30,18 @@ pub(crate) struct AskedWrite {
     pub(crate) answer: oneshot::Sender<Result<(), Status>>,
 }
 
+pub(crate) struct AskedCache {
+    pub(crate) request: CacheGetRequest,
+    pub(crate) answer: oneshot::Sender<CacheGetResponse>,
+}
+
 /// The runner's ends of everything.
 pub(crate) struct Peer {
     pub(crate) orders: mpsc::Sender<Result<SessionResponse, Status>>,
     pub(crate) facts: mpsc::Receiver<Fact>,
     pub(crate) queries: mpsc::Receiver<AskedQuery>,
     pub(crate) writes: mpsc::Receiver<AskedWrite>,
+    pub(crate) cache: mpsc::Receiver<AskedCache>,
     pub(crate) server: tokio::task::JoinHandle<()>,
 }
 
@@ -44,6 +51,7 @@ struct Service {
     facts: Mutex<Option<mpsc::Sender<Fact>>>,
     queries: mpsc::Sender<AskedQuery>,
     writes: mpsc::Sender<AskedWrite>,
+    cache: mpsc::Sender<AskedCache>,
 }
 
 /// Serves one worker on a socket.
@@ -54,11 +62,13 @@ pub(crate) fn serve(socket: std::os::unix::net::UnixStream) -> Peer {
     let (facts_in, facts) = mpsc::channel(QUEUE);
     let (queries_in, queries) = mpsc::channel(QUEUE);
     let (writes_in, writes) = mpsc::channel(QUEUE);
+    let (cache_in, cache) = mpsc::channel(QUEUE);
     let service = Service {
         orders: Mutex::new(Some(orders_out)),
         facts: Mutex::new(Some(facts_in)),
         queries: queries_in,
         writes: writes_in,
+        cache: cache_in,
     };
     let service = WorkerServiceServer::new(service)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
@@ -73,7 +83,7 @@ pub(crate) fn serve(socket: std::os::unix::net::UnixStream) -> Peer {
             .serve_with_incoming(incoming)
             .await;
     });
-    Peer { orders, facts, queries, writes, server }
+    Peer { orders, facts, queries, writes, cache, server }
 }
 
 #[tonic::async_trait]
@@ -104,6 +114,12 @@ impl WorkerService for Service {
         let streams = answered.await.unwrap_or_else(|_| Err(Status::unavailable("nobody answers")))?;
         let responses = streams.into_iter().map(|arrow_ipc_stream| Ok(QueryResponse { arrow_ipc_stream }));
         Ok(Response::new(Box::pin(tokio_stream::iter(responses))))
+    }
+
+    async fn cache_get(&self, request: Request<CacheGetRequest>) -> Result<Response<CacheGetResponse>, Status> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.cache.send(AskedCache { request: request.into_inner(), answer }).await;
+        Ok(Response::new(answered.await.map_err(|_| Status::unavailable("nobody answers"))?))
     }
 
     async fn write_sync(&self, request: Request<WriteSyncRequest>) -> Result<Response<WriteSyncResponse>, Status> {

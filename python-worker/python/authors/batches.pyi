@@ -1,0 +1,19 @@
+"""Table batches, as a type checker sees them."""
+
+from typing import Any, Literal, overload
+
+from bulkhead_worker._native import ArrowRows
+
+class TableBatch(dict[str, Any]):
+    """Rows of one table: the keys are `table_name` and `rows`."""
+
+    @overload
+    def __getitem__(self, key: Literal["table_name"], /) -> str: ...
+    @overload
+    def __getitem__(self, key: Literal["rows"], /) -> list[dict[str, Any]]: ...
+    @overload
+    def __getitem__(self, key: str, /) -> Any: ...
+    @property
+    def arrow(self) -> ArrowRows: ...
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
+    def __arrow_c_schema__(self) -> object: ...
