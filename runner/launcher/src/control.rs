@@ -87,6 +87,12 @@ pub enum Step {
     Policy,
     /// Making the holder the reaper of its descendants.
     Holder,
+    /// Namespaces of its own.
+    Namespaces,
+    /// Listeners for the network endpoints that were granted.
+    Network,
+    /// A root directory with what was granted.
+    Root,
     /// Forking the worker.
     Fork,
     /// Giving the worker its own session and tying its life to the holder's.
@@ -99,8 +105,16 @@ pub enum Step {
     WorkingDirectory,
     /// Setting resource limits.
     ResourceLimits,
+    /// Changing to the worker's own user, without capabilities.
+    Identity,
     /// Giving up new privileges for good.
     NoNewPrivileges,
+    /// Rules about files, ports and signals.
+    Landlock,
+    /// Comparing what the kernel granted with the least that is required.
+    Minimum,
+    /// Filters of system calls.
+    Seccomp,
     /// Default signal dispositions and an empty mask.
     Signals,
     /// Closing what does not belong to the worker.
@@ -114,13 +128,20 @@ impl fmt::Display for Step {
         out.write_str(match self {
             Self::Policy => "policy",
             Self::Holder => "holder",
+            Self::Namespaces => "namespaces",
+            Self::Network => "network",
+            Self::Root => "root directory",
             Self::Fork => "fork",
             Self::Session => "session",
             Self::Priority => "priority",
             Self::Umask => "umask",
             Self::WorkingDirectory => "working directory",
             Self::ResourceLimits => "resource limits",
+            Self::Identity => "identity",
             Self::NoNewPrivileges => "no new privileges",
+            Self::Landlock => "landlock",
+            Self::Minimum => "required minimum",
+            Self::Seccomp => "seccomp",
             Self::Signals => "signals",
             Self::Descriptors => "descriptors",
             Self::Exec => "exec",

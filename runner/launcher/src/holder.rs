@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -15,17 +15,23 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::time::{TimeVal, TimeValLike};
-use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout};
+use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, getegid, geteuid};
 
 use crate::control::{LineDecoder, Order, Report, Step, Usage, encode};
-use crate::limits::{POLICY_BYTES_MAX, SWEEP_PAUSE_MS, SWEEP_REPORT_AFTER};
+use crate::limits::{CONTROL_MESSAGE_BYTES_MAX, POLICY_BYTES_MAX, SWEEP_PAUSE_MS, SWEEP_REPORT_AFTER};
 use crate::policy::{LaunchPolicy, PolicyError};
-use crate::start::{CONTROL_FD, FIRST_FOREIGN_FD, SESSION_FD, Start, StartReader, StartWriter, shorten};
-use crate::worker::{self, StepError};
+use crate::receive::receive_with;
+use crate::sandbox::init::{Init, Message, send_with};
+use crate::sandbox::root::{self, Place};
+use crate::sandbox::{Access, Network, Sandbox, Tier, emulate, namespaces};
+use crate::start::{CONTROL_FD, FIRST_FOREIGN_FD, SESSION_FD, Start, StartReader, StartReport, StartWriter, shorten};
+use crate::worker::{self, Confinement, StepError};
 use crate::{processes, raw, sweep};
 
 /// Exit code of a worker that could not execute its program, as shells have it.
 const EXIT_NO_PROGRAM: u8 = 127;
+/// Process 1, as its children see it.
+const INIT: Pid = Pid::from_raw(1);
 /// Exit code of a launcher that was started by hand.
 const EXIT_MISUSE: u8 = 2;
 
@@ -40,17 +46,21 @@ pub fn launcher_main() -> ExitCode {
         drop(writeln!(io::stderr(), "`__launch` is how the runner starts a worker; it cannot be used by hand"));
         return ExitCode::from(EXIT_MISUSE);
     };
-    match fork_worker(session) {
+    match fork_worker(session, &control) {
         Ok(Side::Worker) => ExitCode::from(EXIT_NO_PROGRAM),
-        Ok(Side::Holder { worker, start, signals }) => {
+        Ok(Side::Init) => ExitCode::SUCCESS,
+        Ok(Side::Holder(Child { pid, init, start, signals, listeners })) => {
             let holder = Holder {
                 control,
                 orders: LineDecoder::default(),
                 signals,
                 start: Some(start),
-                worker,
+                child: pid,
+                init,
+                listeners,
                 status: None,
                 failure: None,
+                killed_inside: 0,
             };
             holder.run()
         }
@@ -65,32 +75,199 @@ pub fn launcher_main() -> ExitCode {
 enum Side {
     /// In the worker, which could not execute its program and has said so.
     Worker,
+    /// In process 1 of the worker's pid namespace, when all is over.
+    Init,
     /// In the holder.
-    Holder { worker: Pid, start: StartReader, signals: SignalFd },
+    Holder(Child),
 }
 
-/// Reads the policy, becomes a holder and forks the worker. Namespaces belong between the two.
-fn fork_worker(session: OwnedFd) -> Result<Side, StepError> {
+/// What the holder holds.
+struct Child {
+    /// The worker, or process 1 of its pid namespace.
+    pid: Pid,
+    /// To process 1, where there is one.
+    init: Option<UnixStream>,
+    start: StartReader,
+    signals: SignalFd,
+    /// Listeners that the runner accepts for the worker.
+    listeners: Vec<OwnedFd>,
+}
+
+/// Reads the policy, becomes a holder, and starts the worker in the best tier that the kernel grants.
+fn fork_worker(session: OwnedFd, control: &UnixStream) -> Result<Side, StepError> {
     raw::close_from(FIRST_FOREIGN_FD).map_err(failed(Step::Descriptors))?;
-    let policy = read_policy().map_err(failed(Step::Policy))?;
+    let mut policy = read_policy().map_err(failed(Step::Policy))?;
     let null = File::options().read(true).write(true).open("/dev/null").map_err(failed(Step::Descriptors))?;
     dup2_stdin(&null).map_err(failed(Step::Descriptors))?;
 
     let signals = become_holder().map_err(failed(Step::Holder))?;
-    let holder = Pid::this();
+    let sandbox = policy.sandbox.take();
+    let mut report = StartReport::default();
+    if let Some(sandbox) = &sandbox {
+        if let Some(emulation) = sandbox.emulate {
+            emulate::apply(emulation).map_err(failed(Step::Policy))?;
+        }
+        match fork_init(&policy, sandbox, control, &null)? {
+            Attempt::Inside => return Ok(Side::Init),
+            Attempt::Worker => return Ok(Side::Worker),
+            Attempt::Holder { pid, channel, start, listeners } => {
+                silence(session, &null)?;
+                return Ok(Side::Holder(Child { pid, init: Some(channel), start, signals, listeners }));
+            }
+            Attempt::Refused(reason) => report.missing.push(format!("namespaces: {reason}")),
+        }
+        if let Network::Named(_) = sandbox.network {
+            return Err(StepError {
+                step: Step::Network,
+                error: "network endpoints can be granted one by one only where the kernel grants network namespaces, \
+                        which it does not here; grant all of the network, or none"
+                    .to_owned(),
+            });
+        }
+    }
     let (reader, writer) = io::pipe().map_err(failed(Step::Fork))?;
     let writer = StartWriter(writer);
+    let places = sandbox.as_ref().map(prepare_plain).transpose()?.unwrap_or_default();
+    let parent = Pid::this();
     let Some(worker) = raw::fork().map_err(failed(Step::Fork))? else {
-        let Err(failure) = worker::apply(&policy, holder, &writer);
+        let confinement = Confinement { parent, tier: Tier::Plain, sandbox: sandbox.as_ref(), places, report };
+        let Err(failure) = worker::apply(&policy, confinement, &writer);
         writer.failed(failure);
         return Ok(Side::Worker);
     };
+    drop(writer);
+    silence(session, &null)?;
+    let start = StartReader::new(reader);
+    Ok(Side::Holder(Child { pid: worker, init: None, start, signals, listeners: Vec::new() }))
+}
 
-    // The holder keeps no end of what belongs to the worker, so that the runner sees each of them end.
+/// The holder keeps no end of what belongs to the worker, so that the runner sees each of them end.
+fn silence(session: OwnedFd, null: &File) -> Result<(), StepError> {
     drop(session);
-    let silenced = dup2_stdout(&null).and_then(|()| dup2_stderr(&null));
-    silenced.map_err(failed(Step::Descriptors))?;
-    Ok(Side::Holder { worker, start: StartReader::new(reader), signals })
+    dup2_stdout(null).and_then(|()| dup2_stderr(null)).map_err(failed(Step::Descriptors))
+}
+
+/// Finds the granted paths and makes the directory for temporary files, where there is no mount namespace.
+fn prepare_plain(sandbox: &Sandbox) -> Result<Vec<Place>, StepError> {
+    let places = root::places(sandbox).map_err(failed(Step::Root))?;
+    let id = sandbox.user.filter(|_| geteuid().is_root());
+    let closed = |place: &&Place| place.access == Access::Write && !root::is_writable_for_all(&place.path);
+    if let (Some(id), Some(place)) = (id, places.iter().find(closed)) {
+        return Err(failed(Step::Root)(format!(
+            "`{}` was granted for writing, and without namespaces its owner cannot be mapped to the worker's user {id}; \
+             make it writable for everybody, or run the runner as an ordinary user that owns it",
+            place.path.display()
+        )));
+    }
+    let scratch = &sandbox.scratch;
+    let made = std::fs::create_dir_all(scratch).and_then(|()| std::os::unix::fs::chown(scratch, id, id));
+    made.map_err(|error| failed(Step::Root)(format!("`{}`: {error}", scratch.display())))?;
+    Ok(places)
+}
+
+/// What came of trying namespaces.
+enum Attempt {
+    /// In process 1, when all is over or nothing came of it.
+    Inside,
+    /// In the worker, which could not execute its program and has said so.
+    Worker,
+    /// In the holder: process 1 is ready and starts the worker.
+    Holder { pid: Pid, channel: UnixStream, start: StartReader, listeners: Vec<OwnedFd> },
+    /// The kernel does not grant them.
+    Refused(String),
+}
+
+/// Starts process 1 in new namespaces and waits until it has set them up.
+fn fork_init(
+    policy: &LaunchPolicy,
+    sandbox: &Sandbox,
+    control: &UnixStream,
+    null: &File,
+) -> Result<Attempt, StepError> {
+    let (channel, theirs) = UnixStream::pair().map_err(failed(Step::Namespaces))?;
+    let (reader, writer) = io::pipe().map_err(failed(Step::Fork))?;
+    let writer = StartWriter(writer);
+    let (user, group) = (geteuid(), getegid());
+    let namespaces = namespaces::wanted(user.is_root(), &sandbox.network);
+    let other_user = sandbox.user.filter(|_| user.is_root());
+    let owners = match other_user.map(|id| root::owners(sandbox, id)).transpose() {
+        Ok(owners) => owners.unwrap_or_default(),
+        // Whatever is wrong with the grants themselves is found in the other tier, too.
+        Err(reason) => return Ok(Attempt::Refused(reason)),
+    };
+    let pid = match raw::fork_into(namespaces) {
+        Ok(Some(pid)) => pid,
+        Ok(None) => {
+            drop((channel, reader));
+            let init = Init { policy, sandbox, namespaces, user, group, owners, channel: theirs };
+            return Ok(inside(init, writer, null));
+        }
+        Err(error) => return Ok(Attempt::Refused(format!("clone: {error}"))),
+    };
+    drop((theirs, writer));
+    // The runner may give up, or go, while a mount hangs on a dead file server.
+    let mut fds = [PollFd::new(channel.as_fd(), PollFlags::POLLIN), PollFd::new(control.as_fd(), PollFlags::POLLIN)];
+    while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
+    let (message, listeners) = receive(&channel).unwrap_or((None, Vec::new()));
+    match message {
+        Some(Message::Ready) => Ok(Attempt::Holder { pid, channel, start: StartReader::new(reader), listeners }),
+        Some(Message::Failed { step, error }) => {
+            reap_init(pid);
+            Err(StepError { step, error })
+        }
+        Some(Message::Refused(reason)) => {
+            reap_init(pid);
+            Ok(Attempt::Refused(reason))
+        }
+        Some(Message::Ended { .. }) | None => {
+            reap_init(pid);
+            Err(StepError { step: Step::Namespaces, error: "process 1 ended before it was ready".to_owned() })
+        }
+    }
+}
+
+fn reap_init(pid: Pid) {
+    // It can only have ended already.
+    drop(raw::signal_child(pid, Signal::SIGKILL as i32));
+    while let Ok(None) = raw::try_wait(Some(pid)) {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+/// The life of process 1.
+fn inside(init: Init<'_>, writer: StartWriter, null: &File) -> Attempt {
+    let mut report = StartReport::default();
+    let Some(places) = init.set_up(&mut report) else { return Attempt::Inside };
+    let worker = match raw::fork() {
+        Ok(Some(worker)) => worker,
+        Ok(None) => {
+            let (policy, sandbox) = (init.policy, Some(init.sandbox));
+            let confinement = Confinement { parent: INIT, tier: Tier::Namespaces, sandbox, places, report };
+            let Err(failure) = worker::apply(policy, confinement, &writer);
+            writer.failed(failure);
+            return Attempt::Worker;
+        }
+        Err(error) => {
+            writer.failed(StepError { step: Step::Fork, error: error.to_string() });
+            return Attempt::Inside;
+        }
+    };
+    drop(writer);
+    // Nothing of the worker's may stay open here, or the runner would not see it end.
+    let silenced = dup2_stdout(null).and_then(|()| dup2_stderr(null));
+    if silenced.is_ok() && [SESSION_FD, CONTROL_FD].iter().all(|fd| raw::point_at(*fd, null.as_fd()).is_ok()) {
+        init.reap(worker);
+    }
+    Attempt::Inside
+}
+
+/// One message of process 1, with the descriptors that come along.
+fn receive(channel: &UnixStream) -> io::Result<(Option<Message>, Vec<OwnedFd>)> {
+    let mut buffer = [0; CONTROL_MESSAGE_BYTES_MAX];
+    channel.set_nonblocking(true)?;
+    let (bytes, fds) = receive_with(channel, &mut buffer)?;
+    let line = buffer.get(..bytes).unwrap_or_default();
+    Ok((serde_json::from_slice(line).ok(), fds))
 }
 
 fn read_policy() -> Result<LaunchPolicy, PolicyError> {
@@ -122,11 +299,18 @@ struct Holder {
     signals: SignalFd,
     /// Open until the worker runs or has failed to.
     start: Option<StartReader>,
-    worker: Pid,
+    /// The worker, or process 1 of its pid namespace.
+    child: Pid,
+    /// To process 1, where there is one.
+    init: Option<UnixStream>,
+    /// Listeners that go to the runner once the worker runs.
+    listeners: Vec<OwnedFd>,
     /// The worker's raw wait status, once it was reaped.
     status: Option<i32>,
     /// Why the program never ran.
     failure: Option<StepError>,
+    /// Processes that process 1 had to kill.
+    killed_inside: u64,
 }
 
 impl Holder {
@@ -170,8 +354,9 @@ impl Holder {
             Start::Running(applied) => {
                 let mut enforced = vec!["subreaper".to_owned()];
                 enforced.extend(applied.enforced);
-                let worker_pid = self.worker.as_raw();
-                report(&self.control, &Report::Started { worker_pid, enforced, missing: applied.missing });
+                let worker_pid = self.worker().as_raw();
+                let started = Report::Started { worker_pid, enforced, missing: applied.missing };
+                report_with(&self.control, &started, &std::mem::take(&mut self.listeners));
             }
             Start::Failed(failure) => self.failure = Some(failure),
         }
@@ -190,7 +375,7 @@ impl Holder {
                 Ok(None) => return true,
                 Ok(Some(Order::Signal { number })) if self.status.is_none() => {
                     // An invalid number is the runner's mistake and changes nothing.
-                    drop(raw::signal_child(self.worker, number));
+                    self.signal_worker(number);
                 }
                 Ok(Some(Order::Signal { .. })) => {}
                 // An order that cannot be read may have been meant as the end.
@@ -204,12 +389,43 @@ impl Holder {
         while let Ok(Some(_)) = self.signals.read_signal() {}
         loop {
             match raw::try_wait(None) {
-                Ok(Some((pid, status))) if pid == self.worker && self.status.is_none() => self.status = Some(status),
+                Ok(Some((pid, status))) if pid == self.child && self.status.is_none() => {
+                    self.status = Some(self.status_inside().unwrap_or(status));
+                }
                 Ok(Some(_)) => {}
                 Ok(None) => return false,
                 Err(errno) => return errno == Errno::ECHILD,
             }
         }
+    }
+
+    /// The worker's process id in this namespace: process 1 has no older child.
+    fn worker(&self) -> Pid {
+        let first = || processes::children(self.child).first().copied();
+        self.init.as_ref().and_then(|_| first()).unwrap_or(self.child)
+    }
+
+    /// Signals the worker alone. One inside of a pid namespace is not this process's child, so it could have ended and
+    /// its id be somebody else's: the handle comes first and the look at its parent second.
+    fn signal_worker(&self, number: i32) {
+        if self.init.is_none() {
+            drop(raw::signal_child(self.child, number));
+            return;
+        }
+        let worker = self.worker();
+        let Ok(handle) = raw::open_process(worker) else { return };
+        let is_inside = processes::state(worker).is_some_and(|state| state.parent == self.child && !state.ended);
+        if let (true, Ok(signal)) = (is_inside, Signal::try_from(number)) {
+            drop(raw::signal_process(handle.as_fd(), signal));
+        }
+    }
+
+    /// What process 1 has said about the end of the worker before it ended itself; nothing when it was killed.
+    fn status_inside(&mut self) -> Option<i32> {
+        let (message, _) = receive(self.init.as_ref()?).ok()?;
+        let Some(Message::Ended { raw_status, killed }) = message else { return None };
+        self.killed_inside = killed;
+        Some(raw_status)
     }
 
     /// Kills and reaps until this process has no descendant, and reports.
@@ -246,7 +462,7 @@ impl Holder {
             None => Report::Exited {
                 raw_status,
                 usage: usage(),
-                killed_descendants: killed.iter().filter(|pid| **pid != self.worker).count() as u64,
+                killed_descendants: self.killed_inside + killed.iter().filter(|pid| **pid != self.child).count() as u64,
                 remaining_descendants: if none_left { 0 } else { processes::children(Pid::this()).len() as u64 },
             },
         };
@@ -263,10 +479,19 @@ struct Ready {
 }
 
 /// Tells the runner. It may be gone, which the next read of the socket shows.
-fn report(mut control: &UnixStream, message: &Report) {
-    if let Ok(line) = encode(message) {
+fn report(control: &UnixStream, message: &Report) {
+    report_with(control, message, &[]);
+}
+
+/// The same, with descriptors.
+fn report_with(mut control: &UnixStream, message: &Report, fds: &[OwnedFd]) {
+    let Ok(line) = encode(message) else { return };
+    if fds.is_empty() {
         drop(control.write_all(&line));
+        return;
     }
+    let fds: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    drop(send_with(control.as_raw_fd(), &line, &fds));
 }
 
 /// What all reaped descendants have used.

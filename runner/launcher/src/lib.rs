@@ -15,6 +15,10 @@
 //! - The **worker** is the holder's only direct child: it applies the [`LaunchPolicy`] to itself step by
 //!   step (`worker::apply` is the ordered list) and executes the program.
 //!
+//! With a [`Sandbox`] in its policy the worker is confined further, layer by layer. Where the kernel grants namespaces, a
+//! fourth process stands between holder and worker: process 1 of the worker's pid namespace, which reaps, reports the
+//! worker's wait status, and takes everything along when it ends.
+//!
 //! Whatever ends first takes the rest along:
 //!
 //! | what ends | how the rest learns of it |
@@ -31,8 +35,11 @@ mod holder;
 mod launch;
 pub mod limits;
 mod policy;
+mod probe;
 mod processes;
 mod raw;
+mod receive;
+mod sandbox;
 mod start;
 mod sweep;
 mod worker;
@@ -43,6 +50,9 @@ pub use holder::launcher_main;
 pub use launch::{LaunchError, Launched, Launcher};
 pub use nix::unistd::Pid;
 pub use policy::{LaunchPolicy, PolicyError, ResourceLimits};
+pub use probe::{PROBE_ARGUMENT, ProbeResult, ProbeTargets, probe_main, read_probe};
+pub use receive::receive_with;
+pub use sandbox::{Access, Emulation, Endpoint, Network, PathGrant, Sandbox, SeccompProfile, seccomp_filters};
 pub use sweep::Swept;
 
 /// First argument that turns the binary into a launcher: `main` calls [`launcher_main`] when it sees it,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
+use crate::sandbox::Sandbox;
 
 /// Everything that decides how one worker is started. It is complete: nothing of the runner's own
 /// environment, descriptors or limits reaches the worker unless it stands here.
@@ -31,6 +32,8 @@ pub struct LaunchPolicy {
     /// Preference of the out-of-memory killer, -1000 to 1000; `None` keeps the runner's. Missing
     /// permission is reported, not an error.
     pub oom_score_adj: Option<i32>,
+    /// What confines it beyond its limits; `None` leaves it with the runner's own rights.
+    pub sandbox: Option<Sandbox>,
 }
 
 impl LaunchPolicy {
@@ -46,6 +49,7 @@ impl LaunchPolicy {
             umask: limits::UMASK,
             nice: None,
             oom_score_adj: Some(limits::OOM_SCORE_ADJ),
+            sandbox: None,
         }
     }
 
@@ -58,6 +62,10 @@ impl LaunchPolicy {
             if !path.is_absolute() {
                 return Err(PolicyError::NotAbsolute { field, path: path.clone() });
             }
+        }
+        let mut granted = self.sandbox.iter().flat_map(|sandbox| &sandbox.paths);
+        if let Some(grant) = granted.find(|grant| !grant.path.is_absolute()) {
+            return Err(PolicyError::NotAbsolute { field: "sandbox.paths", path: grant.path.clone() });
         }
         if let Some(name) = self.env.keys().find(|name| name.is_empty() || name.contains('=')) {
             return Err(PolicyError::EnvironmentName { name: name.clone() });

@@ -1,11 +1,13 @@
 //! Every system call for which there is no safe wrapper, each behind a safe function.
 #![expect(unsafe_code, reason = "JUSTIFICATION: neither std nor nix wraps these calls safely; each block is one call")]
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid};
 
@@ -136,4 +138,156 @@ pub(crate) fn default_signals() {
         // STOP, the C library's own) give EINVAL, which is as good.
         unsafe { libc::signal(number, libc::SIG_DFL) };
     }
+}
+
+/// Forks into new namespaces, as `fork` does with `clone` flags on top; `None` in the child. Only for
+/// [`crate::launcher_main`], whose process has one thread.
+pub(crate) fn fork_into(namespaces: CloneFlags) -> io::Result<Option<Pid>> {
+    let flags = libc::c_long::from(namespaces.bits() | libc::SIGCHLD);
+    // SAFETY: without CLONE_VM and without a stack this is `fork`: the child goes on with a copy of this
+    // one-threaded process. What the C library remembers of the thread's id is not used by anything here.
+    let pid = Errno::result(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })?;
+    let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
+    Ok((pid != 0).then(|| Pid::from_raw(pid)))
+}
+
+/// Waits for any child to end and gives its raw wait status.
+///
+/// # Errors
+/// `ECHILD` when there is no child left.
+pub(crate) fn wait_any() -> Result<(Pid, i32), Errno> {
+    let mut status = 0;
+    loop {
+        // SAFETY: the pointer is to a local integer; no usage is asked for.
+        let result = unsafe { libc::wait4(-1, &raw mut status, libc::__WALL, std::ptr::null_mut()) };
+        match Errno::result(result) {
+            Ok(pid) => return Ok((Pid::from_raw(pid), status)),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// A detached copy of the mounts below `path`.
+pub(crate) fn copy_mounts(path: &CStr) -> io::Result<OwnedFd> {
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_RECURSIVE.cast_unsigned();
+    // SAFETY: the path is a C string; the kernel opens a descriptor or fails.
+    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })?;
+    let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just opened it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Sets mount attributes (`MOUNT_ATTR_*`) on a copy of mounts and all below it.
+pub(crate) fn restrict_mounts(mounts: BorrowedFd<'_>, attributes: u64) -> io::Result<()> {
+    set_mount_attributes(mounts.as_raw_fd(), c"", libc::AT_EMPTY_PATH | libc::AT_RECURSIVE, attributes)
+}
+
+/// Sets mount attributes on the one mount at `path`.
+pub(crate) fn restrict_mount(path: &CStr, attributes: u64) -> io::Result<()> {
+    set_mount_attributes(libc::AT_FDCWD, path, 0, attributes)
+}
+
+fn set_mount_attributes(fd: RawFd, path: &CStr, flags: i32, attributes: u64) -> io::Result<()> {
+    let attributes = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let size = size_of::<libc::mount_attr>();
+    // SAFETY: path and structure live during the call, and the size is the structure's.
+    let result =
+        unsafe { libc::syscall(libc::SYS_mount_setattr, fd, path.as_ptr(), flags, &raw const attributes, size) };
+    Ok(Errno::result(result).map(drop)?)
+}
+
+/// Attaches a copy of mounts at `target`.
+pub(crate) fn attach_mounts(mounts: BorrowedFd<'_>, target: &CStr) -> io::Result<()> {
+    let flags = libc::MOVE_MOUNT_F_EMPTY_PATH;
+    let (from, empty) = (mounts.as_raw_fd(), c"");
+    // SAFETY: both paths are C strings; the descriptor lives as long as the borrow.
+    let result =
+        unsafe { libc::syscall(libc::SYS_move_mount, from, empty.as_ptr(), libc::AT_FDCWD, target.as_ptr(), flags) };
+    Ok(Errno::result(result).map(drop)?)
+}
+
+/// Takes a capability out of the bounding set.
+pub(crate) fn drop_from_bounding_set(capability: u32) -> io::Result<()> {
+    // SAFETY: takes numbers.
+    Ok(Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) })
+        .map(drop)?)
+}
+
+/// Empties the ambient, effective, permitted and inheritable sets of this process.
+pub(crate) fn drop_capabilities() -> io::Result<()> {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    /// `_LINUX_CAPABILITY_VERSION_3`.
+    const VERSION_3: u32 = 0x2008_0522;
+    // SAFETY: takes numbers. Kernels before 4.3 have no ambient set and fail.
+    unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
+    let header = Header { version: VERSION_3, pid: 0 };
+    // Two sets of effective, permitted and inheritable, 32 capabilities each.
+    let sets = [0_u32; 6];
+    // SAFETY: version 3 reads two structures of three words each, which `sets` has.
+    let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr()) };
+    Ok(Errno::result(result).map(drop)?)
+}
+
+/// Makes a copy of mounts show files of the owner that `users` maps as the worker's, and the other way round.
+pub(crate) fn map_mount_owner(mounts: BorrowedFd<'_>, users: BorrowedFd<'_>) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: u64::try_from(users.as_raw_fd()).map_err(io::Error::other)?,
+    };
+    let (size, flags) = (size_of::<libc::mount_attr>(), libc::AT_EMPTY_PATH);
+    // SAFETY: path and structure live during the call, as do both descriptors; the size is the structure's.
+    let result = unsafe {
+        libc::syscall(libc::SYS_mount_setattr, mounts.as_raw_fd(), c"".as_ptr(), flags, &raw const attributes, size)
+    };
+    Ok(Errno::result(result).map(drop)?)
+}
+
+/// Brings the loopback interface of this network namespace up.
+pub(crate) fn raise_loopback(socket: BorrowedFd<'_>) -> io::Result<()> {
+    /// `SIOCSIFFLAGS`.
+    const SET_INTERFACE_FLAGS: libc::Ioctl = 0x8914;
+    // SAFETY: a structure of numbers and bytes, for which zero is valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = libc::c_char::from_ne_bytes([*from]);
+    }
+    request.ifr_ifru.ifru_flags =
+        libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).map_err(io::Error::other)?;
+    // SAFETY: the kernel reads the structure, which lives during the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), SET_INTERFACE_FLAGS, &raw const request) };
+    Ok(Errno::result(result).map(drop)?)
+}
+
+/// A System V session keyring of its own, so that keys of whoever started the runner are out of reach.
+pub(crate) fn new_session_keyring() -> io::Result<()> {
+    /// `KEYCTL_JOIN_SESSION_KEYRING`.
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    // SAFETY: a null name asks for a new anonymous keyring.
+    let result = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) };
+    Ok(Errno::result(result).map(drop)?)
+}
+
+/// Ends this process without running anything of the program it is a copy of.
+pub(crate) fn exit_at_once() -> ! {
+    // SAFETY: takes a number and does not return.
+    unsafe { libc::_exit(0) }
+}
+
+/// Makes a descriptor mean what another one means, whatever it meant before.
+pub(crate) fn point_at(fd: RawFd, target: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: whoever owns the descriptor still owns an open one.
+    Ok(Errno::result(unsafe { libc::dup3(target.as_raw_fd(), fd, libc::O_CLOEXEC) }).map(drop)?)
+}
+
+/// Takes over descriptors that a socket has just delivered.
+pub(crate) fn take_received(fds: Vec<RawFd>) -> Vec<OwnedFd> {
+    // SAFETY: the kernel has opened each of them for us, and nobody else knows their numbers.
+    fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect()
 }

@@ -4,5 +4,6 @@
 mod ends;
 mod isolation;
 mod orphans;
+mod sandbox;
 mod start;
 mod support;
