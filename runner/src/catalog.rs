@@ -171,6 +171,7 @@ mod tests {
             error_behavior: ErrorBehavior::Retry,
             attempts_max: None,
             timeout_ms: Some(5),
+            permissions: crate::trigger::Permissions::default(),
             disabled: false,
             disabled_reason: None,
         }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bulkhead_launcher::ResourceLimits;
+use bulkhead_launcher::{Emulation, ResourceLimits};
 
 use crate::environment::PackageManager;
 use crate::host::grpc::Address;
@@ -57,6 +57,8 @@ pub struct Config {
     pub allowed_kinds: Vec<TriggerKind>,
     /// Directory for virtual environments; one of the data directory otherwise.
     pub environments_dir: Option<PathBuf>,
+    /// An environment whose denials the launcher imitates, to see what is left of the sandbox there.
+    pub emulate: Option<Emulation>,
 }
 
 /// Where catalog and tables are kept.
@@ -104,6 +106,7 @@ impl Config {
             plugin_dir_only: false,
             allowed_kinds: Vec::new(),
             environments_dir: None,
+            emulate: None,
         }
     }
 }

@@ -167,3 +167,36 @@ pub const TRIGGERS_MAX: usize = 10_000;
 
 /// Longest name of a trigger, bytes.
 pub const TRIGGER_NAME_BYTES_MAX: usize = 255;
+
+/// Longest name of a host that a trigger may be granted, bytes; the limit of DNS.
+pub const HOST_NAME_BYTES_MAX: usize = 253;
+
+/// Ports of hosts that a trigger may be granted one by one. Each is a listener, and they are handed over in one message.
+pub const NETWORK_ENDPOINTS_MAX: usize = 64;
+
+/// Connections that one worker may have open through the runner at a time.
+pub const FORWARDED_CONNECTIONS_MAX: usize = 64;
+
+/// Time for the runner to connect to a host on behalf of a worker.
+pub const FORWARD_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Least memory that a worker may be limited to, bytes: the interpreter, its session and a small plugin.
+pub const WORKER_MEMORY_BYTES_MIN: u64 = 32 << 20;
+
+/// Private memory that libraries reserve and never touch, bytes; it is added to the memory that a trigger is granted.
+pub const WORKER_MEMORY_SLACK_BYTES: u64 = 256 << 20;
+
+/// Least number of processes and threads: process 1, the worker and its session's thread.
+pub const WORKER_PROCESSES_MIN: u64 = 4;
+
+/// Processes and threads of one worker, unless its trigger says otherwise.
+pub const WORKER_PROCESSES: u64 = 64;
+
+/// Least number of open files.
+pub const WORKER_FILES_MIN: u64 = 32;
+
+/// Size of a worker's `/tmp`, unless its trigger says otherwise, bytes.
+pub const WORKER_TMP_BYTES: u64 = 64 << 20;
+
+/// Size of a worker's `/dev/shm`, bytes.
+pub const WORKER_SHM_BYTES: u64 = 64 << 20;

@@ -321,6 +321,7 @@ fn supervisor(
             idle_timeout: config.worker_idle_timeout,
             resources: config.worker_resources,
             homes: node.directory.join("homes"),
+            emulate: config.emulate,
         },
     })
 }

@@ -15,7 +15,7 @@ use crate::host::DataApi;
 use crate::invocations::Invocations;
 use crate::logs::LogStore;
 use crate::plugin_files::files_of;
-use crate::supervisor::WorkerRegistry;
+use crate::supervisor::{self, WorkerRegistry, WorkerRow, WorkerState};
 
 /// Database in which the rows of all databases are seen.
 const INTERNAL_DATABASE: &str = "_internal";
@@ -201,6 +201,8 @@ impl SystemTables {
             strings(rows.iter().map(|row| Some(row.environment.clone()))),
             strings(rows.iter().map(|row| Some(row.python.clone()))),
             strings(rows.iter().map(|row| Some(row.enforced.join(",")))),
+            strings(rows.iter().map(|row| Some(row.missing.join("; ")))),
+            strings(rows.iter().map(kernel_view)),
             Arc::new(rows.iter().map(|row| Some(row.invocations)).collect::<UInt64Array>()),
             Arc::new(rows.iter().map(|row| Some(nanos(row.started_at))).collect::<TimestampNanosecondArray>()),
             Arc::new(rows.iter().map(|row| row.ended_at.map(nanos)).collect::<TimestampNanosecondArray>()),
@@ -228,6 +230,14 @@ fn plugin_files_schema() -> Schema {
         Field::new("last_modified", DataType::Int64, false),
         utf8("database"),
     ])
+}
+
+/// What the kernel says of a live worker, asked at this moment.
+fn kernel_view(row: &WorkerRow) -> Option<String> {
+    if row.state == WorkerState::Ended {
+        return None;
+    }
+    supervisor::kernel_view(row.pid?)
 }
 
 fn strings(values: impl Iterator<Item = Option<String>>) -> ArrayRef {
@@ -290,6 +300,8 @@ fn workers_schema() -> Schema {
         utf8("environment"),
         utf8("python"),
         utf8("enforced"),
+        utf8("missing"),
+        utf8_nullable("kernel_view"),
         number("invocations", false),
         timestamp("started_at", false),
         timestamp("ended_at", true),

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use self::client::Client;
 use self::host::FakeHost;
-use crate::world::{PATIENCE, Setup, TestRunner};
+use crate::world::{PATIENCE, Process, Setup, TestRunner, processes_of};
 
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -56,6 +56,12 @@ impl Delegation {
     /// A file in the directory of the test, by which tests and plugins tell each other things.
     fn file(&self, name: &str) -> PathBuf {
         self.runner.root().join(name)
+    }
+
+    /// The interpreters that run.
+    fn workers(&self) -> Vec<Process> {
+        let all = processes_of(self.runner.root()).into_iter();
+        all.filter(|process| process.command().contains("bulkhead_worker")).collect()
     }
 }
 

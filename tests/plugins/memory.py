@@ -1,6 +1,7 @@
 """Takes more memory than it may have: at once, or little by little."""
 
 import os
+import uuid
 
 
 def process_request(influxdb3_local, query_parameters, request_headers, request_body, args=None):
@@ -10,4 +11,4 @@ def process_request(influxdb3_local, query_parameters, request_headers, request_
         hoard = []
         while True:
             hoard.append(bytearray(2**20))
-    return str(os.getpid())
+    return os.environ.setdefault("LIFE", uuid.uuid4().hex)

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::client::Client;
 use super::output::{CliError, say};
+use super::permissions::PermissionArgs;
 use super::plugin_source::PluginSource;
 use super::{DatabaseArgs, ServerArgs};
 use crate::trigger::TriggerSpec;
@@ -71,6 +72,8 @@ struct TriggerArgs {
     /// Attempts in all with `--error-behavior retry`.
     #[arg(long, value_name = "N")]
     attempts_max: Option<u32>,
+    #[command(flatten)]
+    permissions: PermissionArgs,
     /// Name of the trigger.
     trigger_name: String,
 }
@@ -146,6 +149,12 @@ async fn trigger(args: TriggerArgs) -> Result<(), CliError> {
         "trigger_arguments": (!arguments.is_empty()).then_some(arguments),
         "disabled": args.disabled,
     });
+    let permissions = serde_json::to_value(args.permissions.permissions()).ok();
+    if let (Some(serde_json::Value::Object(granted)), Some(settings)) =
+        (permissions, body.get_mut("trigger_settings").and_then(serde_json::Value::as_object_mut))
+    {
+        settings.extend(granted);
+    }
     if args.no_check {
         body["no_check"] = true.into();
     }

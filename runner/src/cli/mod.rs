@@ -4,9 +4,11 @@ mod client;
 mod create;
 mod delete;
 mod demo;
+mod doctor;
 mod local;
 mod new;
 mod output;
+mod permissions;
 mod plugin_source;
 mod query;
 mod serve;
@@ -20,7 +22,7 @@ mod write;
 
 use std::process::ExitCode;
 
-use bulkhead_launcher::LAUNCH_ARGUMENT;
+use bulkhead_launcher::{LAUNCH_ARGUMENT, PROBE_ARGUMENT};
 use clap::{Args, Parser, Subcommand};
 
 use client::Client;
@@ -49,6 +51,8 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     /// Show the main job on real data: writes, derived rows, a request, a crash that nobody else notices.
     Demo(demo::DemoArgs),
+    /// Find out what of the sandbox this machine grants, and attack it; fails where workers could not be confined.
+    Doctor(doctor::DoctorArgs),
     /// Create a database or a trigger.
     Create(create::CreateArgs),
     /// Delete a database or a trigger.
@@ -105,8 +109,10 @@ impl ServerArgs {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == LAUNCH_ARGUMENT) {
-        return bulkhead_launcher::launcher_main();
+    match std::env::args_os().nth(1) {
+        Some(argument) if argument == LAUNCH_ARGUMENT => return bulkhead_launcher::launcher_main(),
+        Some(argument) if argument == PROBE_ARGUMENT => return bulkhead_launcher::probe_main(),
+        _ => {}
     }
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -129,6 +135,7 @@ async fn run(command: Command) -> Result<(), CliError> {
     match command {
         Command::Serve(args) => serve::run(*args).await,
         Command::Demo(args) => demo::run(args).await,
+        Command::Doctor(args) => doctor::run(args).await,
         Command::Create(args) => create::run(args).await,
         Command::Delete(args) => delete::run(args).await,
         Command::Enable(args) => switch::run(args, true).await,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bulkhead_launcher::Emulation;
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -90,6 +91,9 @@ pub(super) struct ServeArgs {
     /// Time for running invocations to end when the server stops.
     #[arg(long, env = "INFLUXDB3_SHUTDOWN_TIMEOUT", default_value = "30s", value_parser = humantime::parse_duration, value_name = "DURATION")]
     shutdown_timeout: Duration,
+    /// Imitates an environment that grants less than this machine, to see what is left of the sandbox there.
+    #[arg(long, env = "BULKHEAD_SANDBOX_EMULATE", value_enum, value_name = "ENVIRONMENT", hide = true)]
+    sandbox_emulate: Option<EmulationName>,
     /// What the server logs to standard error, such as `info` or `bulkhead=debug`. What plugins say stands in
     /// `system.processing_engine_logs`; here only their warnings are repeated.
     #[arg(long, env = "LOG_FILTER", default_value = "info,bulkhead::plugin=warn", value_name = "FILTER")]
@@ -105,6 +109,25 @@ enum AllowedKind {
     Schedule,
     /// `request:`.
     Request,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum EmulationName {
+    Container,
+    RestrictNamespaces,
+    NoLandlock,
+    ContainerWithoutLandlock,
+}
+
+impl EmulationName {
+    pub(super) fn emulation(self) -> Emulation {
+        match self {
+            Self::Container => Emulation::Container,
+            Self::RestrictNamespaces => Emulation::RestrictNamespaces,
+            Self::NoLandlock => Emulation::NoLandlock,
+            Self::ContainerWithoutLandlock => Emulation::ContainerWithoutLandlock,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -178,6 +201,7 @@ impl ServeArgs {
         config.worker_resources.data_bytes = Some(self.worker_memory_mib << 20);
         config.async_workers_max = self.async_trigger_concurrency_limit;
         config.shutdown_timeout = self.shutdown_timeout;
+        config.emulate = self.sandbox_emulate.map(EmulationName::emulation);
         config
     }
 }

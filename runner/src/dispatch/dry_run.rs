@@ -26,7 +26,7 @@ use crate::session::{Questions, ResponseStream};
 use crate::supervisor::{
     BodyEvent, BodyReceiver, Call, CallEnd, CallEvent, CallResult, LateWrites, Pool, WorkerSpec, response_body,
 };
-use crate::trigger::{PluginLocation, TriggerId, TriggerKind};
+use crate::trigger::{Permissions, PluginLocation, TriggerId, TriggerKind};
 
 /// A plugin to try.
 #[derive(Debug)]
@@ -97,6 +97,8 @@ pub(super) async fn run(parts: &EngineParts, dry_run: DryRun) -> Result<DryRunRe
         plugin: Box::new(move || files.resolve(&plugin).map_err(|error| error.to_string())),
         entry_point: entry_point(kind),
         arguments: dry_run.arguments,
+        // Nothing is granted to a plugin that is only tried.
+        permissions: Permissions::default(),
         plugin_dir: parts.files.plugin_dir().map(std::path::Path::to_owned),
         log: log.clone(),
         questions: Arc::clone(&collector) as _,

@@ -198,6 +198,7 @@ impl Engine {
     /// When the trigger cannot be registered; nothing has changed then.
     pub async fn create(&self, definition: TriggerDefinition, check: PluginCheck) -> Result<(), EngineError> {
         definition.check_name()?;
+        definition.permissions.check()?;
         self.check_database(&definition.id)?;
         if self.parts.catalog.get(&definition.id).is_some() {
             return Err(EngineError::AlreadyExists);
@@ -493,6 +494,11 @@ impl Engine {
         let workers_max = if definition.run_async { parts.settings.async_workers_max.max(1) } else { 1 };
         let cache = TriggerCache::new(Arc::clone(&parts.cache), Arc::clone(&id), log.clone(), workers_max > 1);
         let cache = Arc::new(cache);
+        if definition.permissions.allow_all {
+            tracing::warn!(
+                "trigger {id} runs with --allow-all: no wall of the sandbox keeps its plugin from files, network, programs and the server's environment"
+            );
+        }
         let questions = Arc::new(HostQuestions {
             host: Arc::clone(&parts.host),
             trigger: Arc::clone(&id),
@@ -506,6 +512,7 @@ impl Engine {
             plugin: Box::new(move || files.resolve(&plugin).map_err(|error| error.to_string())),
             entry_point: entry_point(definition.spec.kind()),
             arguments: definition.arguments.clone(),
+            permissions: definition.permissions.clone(),
             plugin_dir: parts.files.plugin_dir().map(std::path::Path::to_owned),
             log: log.clone(),
             questions: Arc::clone(&questions) as _,
@@ -519,6 +526,7 @@ impl Engine {
             id,
             pool: Pool::new(parts.supervisor.clone(), spec, workers_max),
             workers_max,
+            plugin_dir: parts.files.plugin_dir().map(std::path::Path::to_owned),
             definition,
             log,
             cache,

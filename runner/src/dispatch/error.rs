@@ -4,7 +4,7 @@ use crate::catalog::CatalogError;
 use crate::host::HostError;
 use crate::limits;
 use crate::plugin_files::PluginFileError;
-use crate::trigger::{TriggerKind, TriggerNameError};
+use crate::trigger::{PermissionError, TriggerKind, TriggerNameError};
 
 /// A change that was not made.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +29,9 @@ pub enum EngineError {
     /// The name cannot be used.
     #[error(transparent)]
     Name(#[from] TriggerNameError),
+    /// A grant makes no sense.
+    #[error(transparent)]
+    Permission(#[from] PermissionError),
     /// Another trigger answers on this path.
     #[error("request path '{path}' is taken by trigger '{by}'; a path belongs to one trigger")]
     PathTaken {

@@ -5,6 +5,7 @@ mod dry_run;
 mod effects;
 mod engine;
 mod error;
+mod hint;
 mod positions;
 mod questions;
 mod requests;

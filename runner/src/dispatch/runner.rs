@@ -1,5 +1,6 @@
 //! One trigger that runs: its pool, and what surrounds each of its invocations.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::effects::{self, Effects, Patience};
+use super::hint::{Granted, hint};
 use super::positions::Cursor;
 use super::status::TriggerState;
 use crate::cache::TriggerCache;
@@ -29,6 +31,8 @@ use crate::trigger::{AfterFailure, TriggerDefinition, TriggerId, TriggerKind, af
 pub(super) struct TriggerRunner {
     pub(super) id: Arc<TriggerId>,
     pub(super) definition: TriggerDefinition,
+    /// The directory that relative paths of its permissions are below.
+    pub(super) plugin_dir: Option<PathBuf>,
     pub(super) pool: Pool,
     pub(super) workers_max: usize,
     pub(super) log: LogWriter,
@@ -227,6 +231,15 @@ impl TriggerRunner {
                 Some(occasion.invocation),
                 failure.traceback.trim_end().to_owned(),
             );
+        }
+        let plugin = self.plugin_dir.as_ref().map(|directory| directory.join(&*self.definition.plugin.filename()));
+        let granted = Granted {
+            permissions: &self.definition.permissions,
+            plugin_dir: self.plugin_dir.as_deref(),
+            plugin: plugin.as_deref(),
+        };
+        if let Some(hint) = hint(failure, granted) {
+            self.log.runner(Level::Warn, Some(occasion.invocation), hint);
         }
     }
 

@@ -16,7 +16,7 @@ use super::start::{self, StartFailure};
 use super::{LateWrites, Supervisor, WorkerSpec};
 use crate::logs::LogStore;
 use crate::session::{Questions, ResponseStream};
-use crate::trigger::TriggerId;
+use crate::trigger::{Permissions, TriggerId};
 
 impl Supervisor {
     /// Parses the plugin and looks for its entry point, without running anything of it and without its requirements.
@@ -32,6 +32,7 @@ impl Supervisor {
             plugin: Box::new(move || Ok(plugin.clone())),
             entry_point,
             arguments: None,
+            permissions: Permissions::default(),
             plugin_dir: None,
             log: logs.writer(trigger),
             questions: Arc::new(Nobody),

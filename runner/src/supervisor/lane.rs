@@ -39,10 +39,24 @@ pub(super) struct Job {
 pub(super) struct Worker {
     pub(super) id: Uuid,
     pub(super) process: WorkerProcess,
+    /// The file or directory that the sandbox shows it as its plugin.
+    pub(super) plugin: PluginIdentity,
     pub(super) session: Session,
     pub(super) opened: Option<oneshot::Receiver<SessionChannel>>,
     pub(super) channel: Option<SessionChannel>,
     pub(super) supervisor: Supervisor,
+}
+
+/// Which file or directory a plugin is, beyond its name. A sandbox shows a worker the one that was there when it
+/// started: an editor that writes a new file in place of the old one makes a worker necessary that sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PluginIdentity(Option<(u64, u64)>);
+
+impl PluginIdentity {
+    pub(super) fn of(path: &std::path::Path) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self(std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino())))
+    }
 }
 
 /// What a worker or its holder made known.
@@ -58,13 +72,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut jobs: mpsc::Receiver<Job>) {
     let starting = Instant::now();
     let mut worker = match start::start(&shared.supervisor, &shared.spec, &first.call.cancel).await {
         Ok(worker) => worker,
-        Err(failure) => {
-            jobs.close();
-            shared.ended(&failure.end, &failure.stderr_tail);
-            let failed = CallEnd::Failed(failure.end.failure(failure.stderr_tail));
-            answer(first.reply, failed, Answered { start: starting.elapsed(), ..Answered::default() });
-            return;
-        }
+        Err(failure) => return not_started(&shared, jobs, first.reply, failure, starting.elapsed()),
     };
     let mut alarm = Alarm::new();
     // The first job alone had to wait for the start.
@@ -74,6 +82,16 @@ pub(super) async fn run(shared: Arc<Shared>, mut jobs: mpsc::Receiver<Job>) {
         let current = match job.take() {
             Some(job) => job,
             None => match idle(&mut worker, &shared, &mut jobs, &mut alarm).await {
+                Ok(Some(next)) if worker.sees_an_old_plugin(&shared.spec) => {
+                    worker.leave(&shared.spec).await;
+                    let starting = Instant::now();
+                    match start::start(&shared.supervisor, &shared.spec, &next.call.cancel).await {
+                        Ok(fresh) => worker = fresh,
+                        Err(failure) => return not_started(&shared, jobs, next.reply, failure, starting.elapsed()),
+                    }
+                    start = starting.elapsed();
+                    next
+                }
                 Ok(Some(job)) => job,
                 Ok(None) => break Ok(()),
                 Err(ended) => break Err((ended, None)),
@@ -97,6 +115,20 @@ pub(super) async fn run(shared: Arc<Shared>, mut jobs: mpsc::Receiver<Job>) {
             }
         }
     }
+}
+
+/// Answers the call for which no worker could be started.
+fn not_started(
+    shared: &Shared,
+    mut jobs: mpsc::Receiver<Job>,
+    reply: oneshot::Sender<CallResult>,
+    failure: start::StartFailure,
+    after: Duration,
+) {
+    jobs.close();
+    shared.ended(&failure.end, &failure.stderr_tail);
+    let failed = CallEnd::Failed(failure.end.failure(failure.stderr_tail));
+    answer(reply, failed, Answered { start: after, ..Answered::default() });
 }
 
 /// A worker that cannot go on, with the caller who still waits for it, if there is one.
@@ -206,6 +238,11 @@ enum Trust {
 }
 
 impl Worker {
+    /// Whether the plugin is another file by now. One that is gone keeps its last code.
+    fn sees_an_old_plugin(&self, spec: &WorkerSpec) -> bool {
+        (spec.plugin)().is_ok_and(|path| PluginIdentity::of(&path) != self.plugin)
+    }
+
     /// Tells the worker something. A worker that takes no orders is dealt with by the deadline of what it was told.
     pub(super) fn order(&mut self, order: SessionResponse) {
         if let Some(channel) = &self.channel {

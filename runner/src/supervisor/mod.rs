@@ -5,7 +5,10 @@
 
 mod alarm;
 mod check;
+mod confine;
 mod end;
+mod forward;
+mod kernel_view;
 mod lane;
 mod package;
 mod pool;
@@ -20,7 +23,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulkhead_launcher::{Launcher, ResourceLimits};
+use bulkhead_launcher::{Emulation, Launcher, ResourceLimits};
 use bulkhead_proto::types::v1::{Failure, HttpRequest, HttpResponse};
 use bulkhead_proto::worker::v1::{EntryPoint, Usage};
 use bytes::Bytes;
@@ -29,7 +32,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+pub use confine::free_user;
 pub use end::WorkerEnd;
+pub use kernel_view::kernel_view;
 pub use package::{PackageError, WorkerPackage};
 pub use pool::Pool;
 pub use registry::{WorkerRegistry, WorkerRow, WorkerState};
@@ -41,7 +46,7 @@ use crate::environment::EnvironmentStore;
 use crate::host::FeedTable;
 use crate::logs::LogWriter;
 use crate::session::Questions;
-use crate::trigger::TriggerId;
+use crate::trigger::{Permissions, TriggerId};
 
 /// What all workers of a runner share.
 #[derive(Clone)]
@@ -69,8 +74,10 @@ pub struct WorkerSettings {
     pub idle_timeout: Duration,
     /// Resource limits of every worker process.
     pub resources: ResourceLimits,
-    /// Directory below which each trigger gets a home directory of its own.
+    /// Directory below which each worker gets one for its temporary files, where there are no mount namespaces.
     pub homes: PathBuf,
+    /// An environment to imitate.
+    pub emulate: Option<Emulation>,
 }
 
 /// What the workers of one trigger are for.
@@ -85,6 +92,8 @@ pub struct WorkerSpec {
     pub arguments: Option<std::collections::BTreeMap<String, String>>,
     /// The directory that plugins see as `PLUGIN_DIR`.
     pub plugin_dir: Option<PathBuf>,
+    /// What the plugin may do.
+    pub permissions: Permissions,
     /// Where the plugin's lines go.
     pub log: LogWriter,
     /// Answers what the plugin asks.

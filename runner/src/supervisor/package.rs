@@ -72,6 +72,12 @@ impl WorkerPackage {
         Ok(Self { directory })
     }
 
+    /// Where it lies.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The script that an interpreter runs to become a worker.
     #[must_use]
     pub fn bootstrap(&self) -> PathBuf {

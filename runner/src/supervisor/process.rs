@@ -2,18 +2,21 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bulkhead_launcher::{
-    LaunchError, LaunchPolicy, Launched, Launcher, Order, Pid, Report, ReportDecoder, Usage, encode_order,
+    Endpoint, LaunchError, LaunchPolicy, Launched, Launcher, Network, Order, Pid, Report, ReportDecoder, Sandbox,
+    Usage, encode_order, receive_with,
 };
-use tokio::io::AsyncReadExt;
+use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
+use super::forward::Forwards;
 use super::stdio::{self, Tail};
 use crate::logs::{Level, LogWriter, Source};
 
@@ -35,6 +38,11 @@ pub(super) struct WorkerProcess {
     decoder: ReportDecoder,
     stderr: Arc<Tail>,
     output: Vec<JoinHandle<()>>,
+    /// Hosts that the worker was granted, and the connections to them.
+    endpoints: Vec<Endpoint>,
+    forwards: Forwards,
+    /// Directory of its temporary files, where there are no mount namespaces.
+    scratch: Option<PathBuf>,
     log: LogWriter,
 }
 
@@ -61,6 +69,13 @@ impl WorkerProcess {
         log: LogWriter,
         tracker: &TaskTracker,
     ) -> Result<Self, LaunchError> {
+        let (endpoints, scratch) = match &policy.sandbox {
+            Some(Sandbox { network: Network::Named(endpoints), scratch, .. }) => {
+                (endpoints.clone(), Some(scratch.clone()))
+            }
+            Some(Sandbox { scratch, .. }) => (Vec::new(), Some(scratch.clone())),
+            None => (Vec::new(), None),
+        };
         let launched = {
             let launcher = Arc::clone(&launcher);
             // The file system may be slow, and the start takes a millisecond at best.
@@ -75,7 +90,18 @@ impl WorkerProcess {
             tracker.spawn(stdio::drain(stderr, Source::Stderr, log.clone(), Some(Arc::clone(&tail)))),
         ];
         let control = UnixStream::from_std(control).map_err(LaunchError::Descriptors)?;
-        Ok(Self { launcher, holder, control, decoder: ReportDecoder::new(), stderr: tail, output, log })
+        Ok(Self {
+            launcher,
+            holder,
+            control,
+            decoder: ReportDecoder::new(),
+            stderr: tail,
+            output,
+            endpoints,
+            forwards: Forwards::default(),
+            scratch,
+            log,
+        })
     }
 
     /// The next report. An end of the stream, or garbage from a holder that a plugin got hold of, means that the
@@ -91,9 +117,19 @@ impl WorkerProcess {
                 }
             }
             let mut buffer = [0; 4096];
-            match self.control.read(&mut buffer).await {
-                Ok(0) | Err(_) => return Err(ProcessEnd::HolderKilled),
-                Ok(read) => self.decoder.push(buffer.get(..read).unwrap_or_default()),
+            if self.control.readable().await.is_err() {
+                return Err(ProcessEnd::HolderKilled);
+            }
+            match self.control.try_io(Interest::READABLE, || receive_with(&self.control, &mut buffer)) {
+                Ok((0, _)) => return Err(ProcessEnd::HolderKilled),
+                Ok((read, listeners)) => {
+                    self.decoder.push(buffer.get(..read).unwrap_or_default());
+                    if !listeners.is_empty() {
+                        self.forwards.serve(&self.endpoints, listeners, &self.log);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Err(ProcessEnd::HolderKilled),
             }
         }
     }
@@ -138,6 +174,14 @@ impl WorkerProcess {
             let _ = timeout(KILL_REPORT_TIMEOUT, async { while self.report().await.is_ok() {} }).await;
         }
         self.reap().await;
+        if let Some(scratch) = self.scratch.take() {
+            // It is there only where the launcher needed it.
+            if let Err(error) = tokio::fs::remove_dir_all(&scratch).await
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!("temporary files of a worker in {}: {error}", scratch.display());
+            }
+        }
         for task in std::mem::take(&mut self.output) {
             if timeout(OUTPUT_TIMEOUT, task).await.is_err() {
                 self.log.runner(Level::Warn, None, "output of a dead worker did not end; the rest of it is lost");

@@ -1,6 +1,6 @@
 //! Live workers and the ones that ended lately, for `system.workers`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -53,6 +53,8 @@ pub struct WorkerRow {
     pub python: String,
     /// What confines it, such as `no_new_privs` or `open_files=256`.
     pub enforced: Vec<String>,
+    /// Layers that this machine does not grant, each with the reason.
+    pub missing: Vec<String>,
     /// When it was started.
     pub started_at: DateTime<Utc>,
     /// When it ended.
@@ -75,6 +77,8 @@ pub struct WorkerRegistry(Mutex<Rows>);
 struct Rows {
     live: BTreeMap<Uuid, WorkerRow>,
     ended: VecDeque<WorkerRow>,
+    /// Layers of the sandbox that some worker did not get.
+    lost_layers: BTreeSet<String>,
 }
 
 impl WorkerRegistry {
@@ -101,6 +105,15 @@ impl WorkerRegistry {
             }
             rows.ended.push_back(row);
         }
+    }
+
+    /// Remembers what a worker did not get; those layers of it that no worker before has lacked.
+    pub fn lost(&self, missing: &[String]) -> Vec<String> {
+        let mut rows = self.0.lock();
+        if rows.lost_layers.len() >= limits::ENDED_WORKERS_MAX {
+            return Vec::new();
+        }
+        missing.iter().filter(|layer| rows.lost_layers.insert((*layer).clone())).cloned().collect()
     }
 
     /// Ended workers, oldest first, then the live ones.

@@ -1,11 +1,10 @@
 //! From nothing to a worker that waits for calls.
 
-use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use bulkhead_launcher::{LaunchPolicy, Report};
+use bulkhead_launcher::Report;
 use bulkhead_proto::transport::SessionSocket;
 use bulkhead_proto::worker::v1::session_request::Fact;
 use bulkhead_proto::worker::v1::session_response::Order;
@@ -15,8 +14,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::confine;
 use super::end::WorkerEnd;
-use super::lane::{Event, Worker};
+use super::lane::{Event, PluginIdentity, Worker};
 use super::process::{ProcessEnd, WorkerProcess};
 use super::registry::{WorkerRow, WorkerState};
 use super::{Supervisor, WorkerSpec};
@@ -52,7 +52,7 @@ pub(super) async fn start(
         () = cancel.cancelled() => return Err(WorkerEnd::Cancelled.into()),
     };
     // From here on there is a process, which is buried whatever happens.
-    let mut worker = launch(supervisor, spec, &environment).await?;
+    let mut worker = launch(supervisor, spec, &environment, &plugin).await?;
     let ready = tokio::select! {
         ready = prepare(&mut worker, spec, &plugin) => ready,
         () = cancel.cancelled() => Err(Ended { end: Some(WorkerEnd::Cancelled), process: None }),
@@ -113,13 +113,18 @@ async fn failed(worker: Worker, spec: &WorkerSpec, ended: Ended) -> StartFailure
     StartFailure { end, stderr_tail }
 }
 
-async fn launch(supervisor: &Supervisor, spec: &WorkerSpec, environment: &Environment) -> Result<Worker, StartFailure> {
+async fn launch(
+    supervisor: &Supervisor,
+    spec: &WorkerSpec,
+    environment: &Environment,
+    plugin: &Path,
+) -> Result<Worker, StartFailure> {
     let start = |reason: String| StartFailure::from(WorkerEnd::Start(reason));
     let (ours, theirs) =
         std::os::unix::net::UnixStream::pair().map_err(|error| start(format!("session socket: {error}")))?;
     let ours = SessionSocket::new(ours).map_err(|error| start(format!("session socket: {error}")))?;
-    let policy = policy(supervisor, spec, environment).map_err(|error| start(format!("home directory: {error}")))?;
     let id = Uuid::now_v7();
+    let policy = confine::policy(supervisor, spec, environment, plugin, id).map_err(start)?;
     let endpoint = session::open(ours, Arc::clone(&spec.questions), &supervisor.tracker);
     let process = WorkerProcess::launch(
         Arc::clone(&supervisor.launcher),
@@ -138,6 +143,7 @@ async fn launch(supervisor: &Supervisor, spec: &WorkerSpec, environment: &Enviro
         environment: environment.id.clone(),
         python: environment.python_version.clone(),
         enforced: Vec::new(),
+        missing: Vec::new(),
         started_at: supervisor.clock.now(),
         ended_at: None,
         invocations: 0,
@@ -149,6 +155,7 @@ async fn launch(supervisor: &Supervisor, spec: &WorkerSpec, environment: &Enviro
         id,
         process,
         session: Session::default(),
+        plugin: PluginIdentity::of(plugin),
         opened: Some(endpoint.opened),
         channel: None,
         supervisor: supervisor.clone(),
@@ -218,56 +225,19 @@ async fn loaded(worker: &mut Worker, spec: &WorkerSpec) -> Result<(), Ended> {
     }
 }
 
-/// What the process starts with. Its environment is built from nothing.
-fn policy(supervisor: &Supervisor, spec: &WorkerSpec, environment: &Environment) -> std::io::Result<LaunchPolicy> {
-    let home = supervisor.settings.homes.join(home_name(spec));
-    let temporary = home.join("tmp");
-    std::fs::create_dir_all(&temporary)?;
-    let cwd = spec.plugin_dir.clone().unwrap_or_else(|| home.clone());
-    let mut policy = LaunchPolicy::new(&environment.python, cwd);
-    policy.args = vec!["-I".to_owned(), supervisor.package.bootstrap().to_string_lossy().into_owned()];
-    policy.resources = supervisor.settings.resources;
-    let mut env = BTreeMap::new();
-    let mut set = |name: &str, value: String| env.insert(name.to_owned(), value);
-    set("HOME", home.to_string_lossy().into_owned());
-    set("TMPDIR", temporary.to_string_lossy().into_owned());
-    set("LANG", "C.UTF-8".to_owned());
-    // Plugins take naive times apart and put them together again, so the local zone must be the one they were made in.
-    set("TZ", "UTC".to_owned());
-    set("PATH", format!("{}/bin:/usr/local/bin:/usr/bin:/bin", environment.path.display()));
-    set("VIRTUAL_ENV", environment.path.to_string_lossy().into_owned());
-    // Several workers share the machine; numeric libraries would otherwise start a thread a core in each of them.
-    set("OPENBLAS_NUM_THREADS", "1".to_owned());
-    set("MALLOC_ARENA_MAX", "2".to_owned());
-    if let Some(plugin_dir) = &spec.plugin_dir {
-        set("PLUGIN_DIR", plugin_dir.to_string_lossy().into_owned());
-        set("INFLUXDB3_PLUGIN_DIR", plugin_dir.to_string_lossy().into_owned());
-    }
-    policy.env = env;
-    Ok(policy)
-}
-
-/// A directory name for the trigger: readable, and different for different triggers.
-fn home_name(spec: &WorkerSpec) -> String {
-    use sha2::{Digest, Sha256};
-    let digest = Sha256::digest(format!("{}\0{}", spec.trigger.database, spec.trigger.name));
-    let readable: String =
-        spec.trigger.name.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).take(32).collect();
-    format!("{readable}-{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3])
-}
-
 impl Worker {
     /// Takes in a report of the holder.
     pub(super) fn on_report(&mut self, report: Result<Report, ProcessEnd>) -> Result<(), Ended> {
         let ended = |process| Err(Ended { end: None, process: Some(process) });
         match report {
             Ok(Report::Started { worker_pid, enforced, missing }) => {
-                for layer in &missing {
-                    tracing::debug!("worker {} runs without {layer}", self.id);
+                for layer in self.supervisor.registry.lost(&missing) {
+                    tracing::warn!("sandbox: workers run without a layer on this machine: {layer}");
                 }
                 self.supervisor.registry.update(self.id, |row| {
                     row.pid = Some(worker_pid);
                     row.enforced = enforced;
+                    row.missing = missing;
                 });
                 Ok(())
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::permissions::Permissions;
 use super::policy::{Backoff, RetryPolicy};
 use super::spec::TriggerSpec;
 use crate::limits;
@@ -129,6 +130,9 @@ pub struct TriggerDefinition {
     /// Longest run of one invocation, milliseconds; the runner's default when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// What it may do beyond computing.
+    #[serde(default)]
+    pub permissions: Permissions,
     /// Whether the trigger is registered without being run.
     #[serde(default)]
     pub disabled: bool,

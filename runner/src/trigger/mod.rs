@@ -1,6 +1,7 @@
 //! What a trigger is, when it runs and what follows a failure. Pure: no I/O, no clock, no async.
 
 mod definition;
+mod permissions;
 mod policy;
 mod schedule;
 mod spec;
@@ -8,6 +9,7 @@ mod spec;
 pub use definition::{
     ErrorBehavior, PluginLocation, REPOSITORY_PREFIX, TriggerDefinition, TriggerId, TriggerNameError,
 };
+pub use permissions::{NetPermission, PermissionError, Permissions, parse_size};
 pub use policy::{AfterFailure, Backoff, RetryPolicy, after_failure};
 pub use schedule::{Due, Schedule, due};
 pub use spec::{SpecError, TriggerKind, TriggerSpec, normalised_cron};

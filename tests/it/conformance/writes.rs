@@ -146,7 +146,8 @@ def process_writes(influxdb3_local, table_batches, args=None):
     runner.plugin("inner.py", "def process_request(influxdb3_local, q, h, body, args=None):\n    return influxdb3_local.query('select count(*) n from m')[0]\n");
     runner.create(&Trigger::new("inner", "inner.py", "request:inner"));
     let server = runner.client().address().to_string();
-    runner.create(&Trigger::new("outer", "outer.py", "all_tables").arguments(serde_json::json!({ "server": server })));
+    let outer = Trigger::new("outer", "outer.py", "all_tables").arguments(serde_json::json!({ "server": server }));
+    runner.create(&outer.setting("allow_net", serde_json::json!([server])));
     runner.write("m v=1 1");
     runner.until_logged("outer", "INFO answer: {\"n\": 1}");
     runner.until_logged("outer", "INFO rows: [{'i': 1}]");

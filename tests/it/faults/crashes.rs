@@ -1,7 +1,9 @@
 //! Plugins that end their process.
 
-use super::{World, is_alive, until_gone};
-use crate::world::{Trigger, until};
+use serde_json::json;
+
+use super::World;
+use crate::world::{Trigger, processes_of, until, until_true};
 
 #[test]
 fn an_exit_is_told_with_its_code() {
@@ -66,16 +68,18 @@ fn a_crash_loop_is_slowed_down_and_shown() {
 
 #[test]
 fn a_daemon_that_a_plugin_starts_ends_with_its_worker() {
-    let world = World::with("daemon");
-    let daemon = world.engine("daemon").text();
-    assert!(is_alive(&daemon), "daemon {daemon:?}");
+    let world = World::new(&[]);
+    let daemon = |world: &World| processes_of(world.root()).into_iter().find(|one| one.command() == "sleep 1000");
+    world.create(&world.request_trigger("daemon").setting("allow_run", json!(true)));
+    assert_eq!(world.engine("daemon").status, 200);
+    let running = until("the daemon runs", || daemon(&world));
     world.delete("daemon", true).is(200, "");
-    until_gone(&daemon);
+    until_true("the daemon is gone", || !running.is_alive());
 
-    world.create(&Trigger::new("again", "daemon.py", "request:again"));
+    world.create(&Trigger::new("again", "daemon.py", "request:again").setting("allow_run", json!(true)));
     world.engine("again?then=die").contains(500, "exit code 1");
-    let pid = world.query("SELECT pid FROM daemons")[0]["pid"].to_string();
-    until_gone(&pid);
+    assert_eq!(world.count("daemons"), 1, "it was there");
+    until_true("no daemon is left", || daemon(&world).is_none());
     world.ends_well();
 }
 

@@ -1,5 +1,7 @@
 //! Plugins and clients that want too much.
 
+use serde_json::json;
+
 use super::World;
 use crate::world::until;
 
@@ -35,7 +37,8 @@ fn memory_beyond_the_limit_is_an_error_in_python() {
 
 #[test]
 fn requests_beyond_the_queue_are_refused_and_the_neighbour_answers() {
-    let world = World::with("gate");
+    let world = World::new(&[]);
+    world.create(&world.request_trigger("gate").setting("allow_read", json!(["."])));
     let requests: Vec<_> = (0..300)
         .map(|_| {
             let client = world.client();

@@ -2,12 +2,11 @@
 
 use bulkhead_proto::runner::v1 as wire;
 use bulkhead_proto::types::v1::{FailureKind, HttpRequest, KeyValue};
-use nix::sys::signal::kill;
-use nix::unistd::Pid;
 use tonic::Code;
 
 use super::client::{
     all_tables, call, derive, failure, json, name, path, request, response, seconds, trigger, with_arguments,
+    writing_to,
 };
 use super::{Delegation, make_file, text, until_file};
 use crate::world::until_true;
@@ -99,18 +98,18 @@ async fn a_call_ends_at_the_timeout_of_its_trigger() {
 async fn a_call_ends_when_its_caller_goes_away() {
     let delegation = Delegation::start();
     let mut client = delegation.client().await;
-    client.create(trigger("r", request(), path("r"))).await;
+    client.create(writing_to(trigger("r", request(), path("r")), delegation.file("").as_path())).await;
     let [started, gate, stopped] = ["started", "gate", "stopped"].map(|file| delegation.file(file));
     let query = [("do", "wait"), ("started", text(&started)), ("gate", text(&gate)), ("stopped", text(&stopped))];
     let mut calls = client.clone();
-    tokio::select! {
+    let workers = tokio::select! {
         answer = calls.call("r", &query, b"") => panic!("nobody has opened the gate: {answer:?}"),
-        () = until_file(&started) => {}
-    }
+        workers = async { until_file(&started).await; delegation.workers() } => workers,
+    };
+    assert_eq!(workers.len(), 1, "{workers:?}");
     until_file(&stopped).await;
     // Its worker was interrupted half way and is replaced.
-    let worker = Pid::from_raw(std::fs::read_to_string(&started).unwrap().parse().unwrap());
-    until_true("the worker is gone", || kill(worker, None).is_err());
+    until_true("the worker is gone", || workers.iter().all(|worker| !worker.is_alive()));
     make_file(&gate);
     assert_eq!(response(client.call("r", &query, b"").await).body, "waited");
     assert_eq!(client.list(0, "").await.0, [name("r")]);

@@ -87,7 +87,17 @@ pub(super) fn trigger(trigger: &str, source: wire::PluginSource, kind: Kind) -> 
 /// A trigger with arguments.
 pub(super) fn with_arguments(mut trigger: wire::Trigger, arguments: &[(&str, &str)]) -> wire::Trigger {
     trigger.arguments = arguments.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    trigger
+    // The files through which test and plugin meet lie in one directory.
+    match arguments.iter().filter_map(|(_, value)| Path::new(value).parent()).find(|parent| parent.is_absolute()) {
+        Some(directory) => writing_to(trigger, directory),
+        None => trigger,
+    }
+}
+
+/// A trigger that may write to a directory.
+pub(super) fn writing_to(trigger: wire::Trigger, directory: &Path) -> wire::Trigger {
+    let write_paths = vec![directory.to_str().expect("temporary directories have plain names").to_owned()];
+    wire::Trigger { permissions: Some(wire::Permissions { write_paths, ..Default::default() }), ..trigger }
 }
 
 /// A call of a request trigger.

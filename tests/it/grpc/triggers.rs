@@ -7,7 +7,7 @@ use tonic::Code;
 
 use super::client::{
     all_tables, call, cron, derive, every, failure, files, json, name, one_table, path, request, response, seconds,
-    sent, tick, trigger, with_arguments,
+    sent, tick, trigger, with_arguments, writing_to,
 };
 use super::{Delegation, make_file, soon, text, until_file};
 
@@ -242,7 +242,7 @@ async fn a_deletion_lets_a_call_end_within_the_drain_timeout_and_cancels_it_with
     let delegation = Delegation::start();
     let mut client = delegation.client().await;
     for (trigger_name, drain) in [("drained", Some(seconds(100))), ("cut", None)] {
-        client.create(trigger(trigger_name, request(), path(trigger_name))).await;
+        client.create(writing_to(trigger(trigger_name, request(), path(trigger_name)), &delegation.file(""))).await;
         let [started, gate, stopped] =
             ["started", "gate", "stopped"].map(|file| delegation.file(&format!("{trigger_name}.{file}")));
         let query = [("do", "wait"), ("started", text(&started)), ("gate", text(&gate)), ("stopped", text(&stopped))];
@@ -301,7 +301,7 @@ async fn a_timeout_in_which_nothing_can_run_is_refused() {
 async fn a_deletion_that_drains_holds_no_other_change() {
     let delegation = Delegation::start();
     let mut client = delegation.client().await;
-    client.create(trigger("drained", request(), path("drained"))).await;
+    client.create(writing_to(trigger("drained", request(), path("drained")), &delegation.file(""))).await;
     let [started, gate, stopped] = ["started", "gate", "stopped"].map(|file| delegation.file(file));
     let query = [("do", "wait"), ("started", text(&started)), ("gate", text(&gate)), ("stopped", text(&stopped))];
     let (mut calls, mut deletes, drained) = (client.clone(), client.clone(), name("drained"));

@@ -3,6 +3,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
+use serde_json::json;
+
 use crate::world::{Request, TestRunner, Trigger, until};
 
 fn world() -> TestRunner {
@@ -10,7 +12,7 @@ fn world() -> TestRunner {
     for file in ["streams.py", "neighbour.py"] {
         runner.fixture(file);
     }
-    runner.create(&Trigger::new("streams", "streams.py", "request:streams"));
+    runner.create(&Trigger::new("streams", "streams.py", "request:streams").setting("allow_read", json!(["."])));
     runner.create(&Trigger::new("neighbour", "neighbour.py", "request:neighbour"));
     runner
 }

@@ -57,7 +57,7 @@ fn every_row_has_its_effect_exactly_once_whenever_the_runner_is_killed() {
 fn a_trigger_goes_on_where_it_was_and_a_batch_waits_for_it() {
     let mut runner = TestRunner::start_with(&["--shutdown-timeout", "1s", "--snapshot-bytes", "20000"]);
     runner.fixture("gate.py");
-    runner.create(&Trigger::new("gate", "gate.py", "table:m"));
+    runner.create(&Trigger::new("gate", "gate.py", "table:m").setting("allow_read", json!(["."])));
     for batch in 0..10 {
         let lines: Vec<String> = (0..200).map(|row| format!("m v={row} {}", batch * 200 + row)).collect();
         runner.write(&lines.join("\n"));

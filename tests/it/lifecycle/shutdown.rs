@@ -4,6 +4,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use serde_json::json;
 
 use crate::world::{Answer, Request, Setup, TestRunner, Trigger, run, until_true};
 
@@ -16,7 +17,9 @@ fn world(arguments: &[&str]) -> TestRunner {
     let runner = TestRunner::start_with(arguments);
     for fixture in ["gate", "sleeper"] {
         runner.fixture(&format!("{fixture}.py"));
-        runner.create(&Trigger::new(fixture, &format!("{fixture}.py"), &format!("request:{fixture}")));
+        let trigger = Trigger::new(fixture, &format!("{fixture}.py"), &format!("request:{fixture}"));
+        // They look for a file beside themselves.
+        runner.create(&trigger.setting("allow_read", json!(["."])));
     }
     runner
 }
@@ -28,7 +31,7 @@ fn until_stopping(runner: &TestRunner) {
 #[test]
 fn a_first_signal_lets_running_invocations_end() {
     let mut runner = world(&[]);
-    runner.create(&Trigger::new("wal", "gate.py", "table:m"));
+    runner.create(&Trigger::new("wal", "gate.py", "table:m").setting("allow_read", json!(["."])));
     let call = calling(&runner, "gate");
     runner.until_logged("gate", "INFO waiting");
     runner.write("m v=1 1");

@@ -89,7 +89,8 @@ def process_writes(api, batches, args=None):
     api.write(LineBuilder('done').int64_field('n', 1))
 ";
     runner.plugin("later.py", code);
-    runner.create(&Trigger::new("later", "later.py", "table:m").on_error("retry"));
+    let trigger = Trigger::new("later", "later.py", "table:m").on_error("retry");
+    runner.create(&trigger.setting("allow_read", serde_json::json!(["."])));
     runner.write("m v=1 1");
     runner.until_logged("later", "RuntimeError: not yet");
     std::fs::write(runner.plugin_dir().join("go"), "").unwrap();

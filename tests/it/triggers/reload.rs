@@ -4,7 +4,7 @@ use crate::world::{TestRunner, Trigger, until};
 
 fn answering(text: &str) -> String {
     format!(
-        "import os\ndef process_request(api, query, headers, body, args=None):\n    return '{text} ' + str(os.getpid())\n"
+        "import os, uuid\ndef process_request(api, query, headers, body, args=None):\n    return '{text} ' + os.environ.setdefault('LIFE', uuid.uuid4().hex)\n"
     )
 }
 

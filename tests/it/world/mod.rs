@@ -18,7 +18,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 pub(crate) use client::{Answer, Client, Request};
-use processes::Process;
+pub(crate) use processes::Process;
 pub(crate) use processes::processes_of;
 pub(crate) use setup::{Finished, Setup, bulkhead, program, run, run_installed};
 pub(crate) use trigger::Trigger;
@@ -102,6 +102,14 @@ impl TestRunner {
             file,
             &std::fs::read_to_string(&from).unwrap_or_else(|error| panic!("{}: {error}", from.display())),
         );
+    }
+
+    /// Writes a file of `tests/evil` to the plugin directory.
+    pub(crate) fn evil(&self, name: &str) {
+        let file = format!("{name}.py");
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/evil").join(&file);
+        let code = std::fs::read_to_string(&from).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+        self.plugin(&file, &code);
     }
 
     /// Writes a file of `examples/plugins` to the plugin directory.

@@ -20,6 +20,11 @@ impl Process {
         self.command.contains(" __launch")
     }
 
+    /// Its command line.
+    pub(crate) fn command(&self) -> &str {
+        &self.command
+    }
+
     /// Whether it has not ended.
     pub(crate) fn is_alive(&self) -> bool {
         stat(self.pid).is_some_and(|(_, started)| started == self.started)

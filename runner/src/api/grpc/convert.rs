@@ -9,7 +9,9 @@ use tonic::Status;
 use crate::catalog::CatalogError;
 use crate::dispatch::{EngineError, TriggerInfo, TriggerState};
 use crate::plugin_files::PluginFileError;
-use crate::trigger::{ErrorBehavior, PluginLocation, TriggerDefinition, TriggerId, TriggerSpec};
+use crate::trigger::{
+    ErrorBehavior, NetPermission, Permissions, PluginLocation, TriggerDefinition, TriggerId, TriggerSpec,
+};
 
 /// `databases/{database}/triggers/{trigger}` taken apart.
 pub(super) fn trigger_id(name: &str) -> Result<TriggerId, Status> {
@@ -47,9 +49,51 @@ pub(super) fn definition(trigger: &wire::Trigger, plugin: PluginLocation) -> Res
         error_behavior,
         attempts_max: (policy.attempts_max > 0).then_some(policy.attempts_max),
         timeout_ms: timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+        permissions: permissions(trigger.permissions.as_ref()),
         disabled: trigger.disabled,
         disabled_reason: None,
     })
+}
+
+fn permissions(wire: Option<&wire::Permissions>) -> Permissions {
+    let Some(wire) = wire else { return Permissions::default() };
+    let net = wire.net.as_ref();
+    Permissions {
+        allow_all: wire.all,
+        allow_net: match net {
+            Some(net) if net.all => NetPermission::Flag(true),
+            Some(net) if !net.hosts.is_empty() => NetPermission::Hosts(net.hosts.clone()),
+            _ => NetPermission::None,
+        },
+        allow_read: wire.read_paths.clone(),
+        allow_write: wire.write_paths.clone(),
+        allow_env: wire.environment_variables.clone(),
+        allow_run: wire.subprocesses,
+        memory: wire.memory_bytes,
+        max_procs: wire.processes_max,
+        max_files: wire.files_max,
+        tmp_size: wire.tmp_bytes,
+    }
+}
+
+fn wire_permissions(permissions: &Permissions) -> wire::Permissions {
+    let hosts = match &permissions.allow_net {
+        NetPermission::Hosts(hosts) => hosts.clone(),
+        NetPermission::None | NetPermission::Flag(_) => Vec::new(),
+    };
+    let all = permissions.allow_net.is_all();
+    wire::Permissions {
+        all: permissions.allow_all,
+        net: (all || !hosts.is_empty()).then_some(wire::NetPermission { all, hosts }),
+        read_paths: permissions.allow_read.clone(),
+        write_paths: permissions.allow_write.clone(),
+        environment_variables: permissions.allow_env.clone(),
+        subprocesses: permissions.allow_run,
+        memory_bytes: permissions.memory,
+        processes_max: permissions.max_procs,
+        files_max: permissions.max_files,
+        tmp_bytes: permissions.tmp_size,
+    }
 }
 
 /// All forms go through the text form, so that the same rules hold for every client.
@@ -111,6 +155,8 @@ pub(super) fn trigger(info: &TriggerInfo) -> wire::Trigger {
         state: state.into(),
         state_message: info.reason.clone().unwrap_or_default(),
         disabled: definition.disabled,
+        permissions: (definition.permissions != Permissions::default())
+            .then(|| wire_permissions(&definition.permissions)),
         timeout: definition
             .timeout_ms
             .and_then(|millis| prost_types::Duration::try_from(Duration::from_millis(millis)).ok()),
@@ -124,7 +170,9 @@ pub(super) fn status(error: &EngineError) -> Status {
         EngineError::NotFound(_) | EngineError::DatabaseNotFound(_) => Status::not_found(text),
         EngineError::Plugin(PluginFileError::NotFound(_)) => Status::not_found(text),
         EngineError::Plugin(PluginFileError::Unreadable { .. }) => Status::internal(text),
-        EngineError::Plugin(_) | EngineError::Unusable(_) | EngineError::Name(_) => Status::invalid_argument(text),
+        EngineError::Plugin(_) | EngineError::Unusable(_) | EngineError::Name(_) | EngineError::Permission(_) => {
+            Status::invalid_argument(text)
+        }
         EngineError::NoPluginOf(_) => Status::not_found(text),
         EngineError::Running(_)
         | EngineError::Restricted(_)
@@ -162,6 +210,12 @@ mod tests {
                 error_behavior: ErrorBehavior::Retry,
                 attempts_max: Some(3),
                 timeout_ms: Some(1500),
+                permissions: Permissions {
+                    allow_net: NetPermission::Hosts(vec!["db:5432".into()]),
+                    allow_env: vec!["TOKEN".into()],
+                    memory: Some(64 << 20),
+                    ..Permissions::default()
+                },
                 disabled: true,
                 disabled_reason: None,
             };

@@ -62,7 +62,9 @@ impl From<EngineError> for Refusal {
             }
             EngineError::Restricted(_) => StatusCode::BAD_REQUEST,
             EngineError::TooManyDryRuns => StatusCode::SERVICE_UNAVAILABLE,
-            EngineError::Plugin(_) | EngineError::Unusable(_) | EngineError::Name(_) => StatusCode::BAD_REQUEST,
+            EngineError::Plugin(_) | EngineError::Unusable(_) | EngineError::Name(_) | EngineError::Permission(_) => {
+                StatusCode::BAD_REQUEST
+            }
             EngineError::TooMany => StatusCode::UNPROCESSABLE_ENTITY,
             EngineError::Catalog(CatalogError::Conflict) => StatusCode::CONFLICT,
             EngineError::Catalog(_) | EngineError::Journal(_) => StatusCode::INTERNAL_SERVER_ERROR,

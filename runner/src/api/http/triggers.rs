@@ -13,7 +13,7 @@ use super::params::{Params, json_body};
 use super::reply::{Refusal, done};
 use super::{HttpApi, body};
 use crate::dispatch::PluginCheck;
-use crate::trigger::{ErrorBehavior, PluginLocation, TriggerDefinition, TriggerId, TriggerSpec};
+use crate::trigger::{ErrorBehavior, Permissions, PluginLocation, TriggerDefinition, TriggerId, TriggerSpec};
 
 #[derive(Deserialize)]
 struct CreateTrigger {
@@ -40,6 +40,9 @@ struct Settings {
     /// Attempts in all when the error behavior is `retry`; ours.
     #[serde(default)]
     attempts_max: Option<u32>,
+    /// What it may do beyond computing; ours.
+    #[serde(flatten)]
+    permissions: Permissions,
 }
 
 /// The documentation writes `"Log"`, the server understood `"log"` only.
@@ -81,6 +84,7 @@ pub(super) async fn create(State(api): State<HttpApi>, headers: HeaderMap, body:
         error_behavior: request.trigger_settings.error_behavior,
         attempts_max: request.trigger_settings.attempts_max,
         timeout_ms,
+        permissions: request.trigger_settings.permissions,
         disabled: request.disabled,
         disabled_reason: None,
     };

@@ -1,0 +1,166 @@
+//! From what a trigger was granted to the policy that its worker is launched with.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bulkhead_launcher::{Access, Endpoint, LaunchPolicy, Network, PathGrant, Sandbox, SeccompProfile, seccomp_filters};
+use uuid::Uuid;
+
+use super::{Supervisor, WorkerSpec};
+use crate::environment::Environment;
+use crate::limits;
+use crate::trigger::Permissions;
+
+/// Users that no system gives to people, services or containers.
+const FREE_USERS: std::ops::Range<u32> = 0x7000_0000..0x7fff_0000;
+/// Links that an interpreter may be behind.
+const LINKS_MAX: usize = 16;
+/// Least address space of a process, bytes: Arrow's allocator alone reserves 1 GiB.
+const ADDRESS_SPACE_BYTES_MIN: u64 = bulkhead_launcher::limits::ADDRESS_SPACE_BYTES;
+
+/// What the process of worker `id` starts with. Its environment is built from nothing.
+pub(super) fn policy(
+    supervisor: &Supervisor,
+    spec: &WorkerSpec,
+    environment: &Environment,
+    plugin: &Path,
+    id: Uuid,
+) -> Result<LaunchPolicy, String> {
+    let permissions = &spec.permissions;
+    let scratch = supervisor.settings.homes.join(id.to_string());
+    let cwd = spec.plugin_dir.clone().unwrap_or_else(|| PathBuf::from("/"));
+    let mut policy = LaunchPolicy::new(&environment.python, cwd);
+    policy.args = vec!["-I".to_owned(), supervisor.package.bootstrap().to_string_lossy().into_owned()];
+    policy.resources = supervisor.settings.resources;
+    policy.resources.processes = Some(permissions.max_procs.unwrap_or(limits::WORKER_PROCESSES));
+    if let Some(files) = permissions.max_files {
+        policy.resources.open_files = Some(files);
+    }
+    if let Some(memory) = permissions.memory {
+        policy.resources.data_bytes = Some(memory.saturating_add(limits::WORKER_MEMORY_SLACK_BYTES));
+        policy.resources.address_space_bytes = Some(memory.saturating_mul(4).max(ADDRESS_SPACE_BYTES_MIN));
+    }
+    policy.env = variables(spec, environment);
+    policy.sandbox = Some(sandbox(supervisor, spec, environment, plugin, scratch)?);
+    Ok(policy)
+}
+
+fn sandbox(
+    supervisor: &Supervisor,
+    spec: &WorkerSpec,
+    environment: &Environment,
+    plugin: &Path,
+    scratch: PathBuf,
+) -> Result<Sandbox, String> {
+    let permissions = &spec.permissions;
+    let network = network(permissions)?;
+    let subprocesses = permissions.allow_run || permissions.allow_all;
+    let profile = SeccompProfile { subprocesses, internet_sockets: network != Network::None };
+    let mut paths = vec![
+        PathGrant::new(&environment.path, Access::Execute),
+        PathGrant::new(supervisor.package.directory(), Access::Read),
+        PathGrant::new(plugin, Access::Read),
+    ];
+    paths.extend(interpreter(&environment.python));
+    let plugin_dir = spec.plugin_dir.as_deref();
+    let granted = |paths: &[String], access| -> Vec<PathGrant> {
+        paths.iter().map(|path| PathGrant::new(Permissions::resolve(path, plugin_dir), access)).collect()
+    };
+    paths.extend(granted(&permissions.allow_read, Access::Read));
+    paths.extend(granted(&permissions.allow_write, Access::Write));
+    if permissions.allow_all {
+        paths.extend([PathGrant::new("/", Access::Execute), PathGrant::new("/", Access::Write)]);
+    }
+    Ok(Sandbox {
+        paths,
+        network,
+        subprocesses,
+        tmp_bytes: permissions.tmp_size.unwrap_or(limits::WORKER_TMP_BYTES),
+        shm_bytes: limits::WORKER_SHM_BYTES,
+        scratch,
+        // Whoever is granted everything is granted what the runner's own user may do.
+        user: (!permissions.allow_all).then(free_user),
+        filters: seccomp_filters(profile)?,
+        emulate: supervisor.settings.emulate,
+    })
+}
+
+/// A user for a worker of a runner that is root. So many are free that no two workers ever share one.
+#[must_use]
+pub fn free_user() -> u32 {
+    fastrand::u32(FREE_USERS)
+}
+
+fn network(permissions: &Permissions) -> Result<Network, String> {
+    if permissions.allow_all || permissions.allow_net.is_all() {
+        return Ok(Network::Host);
+    }
+    let endpoints = permissions.allow_net.endpoints().map_err(|error| error.to_string())?;
+    Ok(match endpoints.as_slice() {
+        [] => Network::None,
+        endpoints => {
+            let endpoint = |(host, port): &(String, u16)| Endpoint { host: host.clone(), port: *port };
+            Network::Named(endpoints.iter().map(endpoint).collect())
+        }
+    })
+}
+
+/// The installation that an environment's interpreter belongs to, by every name under which it is called on the way.
+fn interpreter(python: &Path) -> Vec<PathGrant> {
+    let mut grants = Vec::new();
+    let mut hop = python.to_owned();
+    for _ in 0..LINKS_MAX {
+        let Ok(target) = std::fs::read_link(&hop) else { break };
+        hop = hop.parent().unwrap_or(Path::new("/")).join(target);
+        let prefix = match hop.parent() {
+            Some(directory) if directory.file_name().is_some_and(|name| name == "bin") => {
+                directory.parent().unwrap_or(directory)
+            }
+            Some(directory) => directory,
+            None => continue,
+        };
+        // The system's own is part of every root.
+        if prefix.components().count() > 1 && prefix != Path::new("/usr") && !prefix.starts_with(python_home(python)) {
+            grants.push(PathGrant { path: prefix.to_owned(), access: Access::Execute, optional: true });
+        }
+    }
+    grants
+}
+
+/// The environment's own directory, whose links among themselves need nothing.
+fn python_home(python: &Path) -> &Path {
+    python.parent().and_then(Path::parent).unwrap_or(python)
+}
+
+/// The environment of the process. `HOME` and `TMPDIR` are the launcher's to set: it knows where there is room.
+fn variables(spec: &WorkerSpec, environment: &Environment) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::new();
+    if spec.permissions.allow_all {
+        env.extend(
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+        );
+    }
+    for name in &spec.permissions.allow_env {
+        if let Ok(value) = std::env::var(name) {
+            env.insert(name.clone(), value);
+        }
+    }
+    let mut set = |name: &str, value: &str| env.insert(name.to_owned(), value.to_owned());
+    set("LANG", "C.UTF-8");
+    // Plugins take naive times apart and put them together again, so the local zone must be the one they were made in.
+    set("TZ", "UTC");
+    set("USER", "plugin");
+    set("LOGNAME", "plugin");
+    set("PATH", &format!("{}/bin:/usr/local/bin:/usr/bin:/bin", environment.path.display()));
+    set("VIRTUAL_ENV", &environment.path.to_string_lossy());
+    // Several workers share the machine; numeric libraries would otherwise start a thread a core in each of them, and
+    // their allocators reserve memory that counts against the limits.
+    set("OPENBLAS_NUM_THREADS", "1");
+    set("MALLOC_ARENA_MAX", "2");
+    set("ARROW_DEFAULT_MEMORY_POOL", "system");
+    if let Some(plugin_dir) = &spec.plugin_dir {
+        set("PLUGIN_DIR", &plugin_dir.to_string_lossy());
+        set("INFLUXDB3_PLUGIN_DIR", &plugin_dir.to_string_lossy());
+    }
+    env
+}

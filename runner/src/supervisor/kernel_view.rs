@@ -1,0 +1,55 @@
+//! What the kernel says about the confinement of a process, read anew each time: verify, do not trust.
+
+use std::fs;
+use std::path::Path;
+
+/// Fields of `/proc/PID/status` that show a layer.
+const FIELDS: [&str; 8] = ["Uid", "CapEff", "CapPrm", "CapBnd", "NoNewPrivs", "Seccomp", "Seccomp_filters", "NSpid"];
+/// Namespaces, as files of `/proc/PID/ns`.
+const NAMESPACES: [&str; 7] = ["user", "mnt", "pid", "ipc", "uts", "cgroup", "net"];
+
+/// Fields as `Name=value`, and which namespaces differ from the runner's; nothing for a process that is gone. Landlock
+/// shows itself nowhere; the launcher reports what the kernel answered when the rules were set.
+#[must_use]
+pub fn kernel_view(pid: i32) -> Option<String> {
+    let proc = Path::new("/proc").join(pid.to_string());
+    let status = fs::read_to_string(proc.join("status")).ok()?;
+    let mut words: Vec<String> = FIELDS.iter().filter_map(|name| field(&status, name)).collect();
+    let link = |path: &Path, name: &str| fs::read_link(path.join("ns").join(name)).ok();
+    let own: Vec<&str> = NAMESPACES
+        .into_iter()
+        .filter(|name| {
+            let (theirs, ours) = (link(&proc, name), link(Path::new("/proc/self"), name));
+            theirs.is_some() && theirs != ours
+        })
+        .collect();
+    words.push(format!("namespaces={}", if own.is_empty() { "none".to_owned() } else { own.join("+") }));
+    Some(words.join(" "))
+}
+
+/// `Name:<tab>value`, as `Name=value`; only the first of several values.
+fn field(status: &str, name: &str) -> Option<String> {
+    let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    let values: Vec<&str> = value.split_whitespace().collect();
+    let shown = if name == "NSpid" { values.last()? } else { values.first()? };
+    Some(format!("{name}={shown}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_the_namespaces_that_it_has() {
+        let view = kernel_view(std::process::id().cast_signed()).unwrap();
+        assert!(view.contains("NoNewPrivs=") && view.ends_with("namespaces=none"), "{view}");
+    }
+
+    #[test]
+    fn a_field_is_found_by_its_whole_name() {
+        let status = "Seccomp_filters:\t3\nSeccomp:\t2\nUid:\t7\t8\t9\t9\nNSpid:\t500\t2\n";
+        assert_eq!(field(status, "Seccomp").unwrap(), "Seccomp=2");
+        assert_eq!(field(status, "Uid").unwrap(), "Uid=7");
+        assert_eq!(field(status, "NSpid").unwrap(), "NSpid=2");
+    }
+}

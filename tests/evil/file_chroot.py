@@ -1,0 +1,19 @@
+"""Changes its root directory.
+
+expect: PermissionError
+"""
+
+import os
+import tempfile
+
+
+def attempt(call, *arguments, **named):
+    try:
+        call(*arguments, **named)
+    except Exception as error:
+        return type(error).__name__
+    return "done"
+
+
+def process_request(influxdb3_local, query_parameters, request_headers, request_body, args=None):
+    return attempt(os.chroot, tempfile.gettempdir())

@@ -1,0 +1,19 @@
+"""Looks into the data directory of the runner.
+
+expect: FileNotFoundError
+without namespaces: PermissionError
+"""
+
+import os
+
+
+def attempt(call, *arguments, **named):
+    try:
+        call(*arguments, **named)
+    except Exception as error:
+        return type(error).__name__
+    return "done"
+
+
+def process_request(influxdb3_local, query_parameters, request_headers, request_body, args=None):
+    return attempt(os.listdir, query_parameters["data"] + "/node0/objects")

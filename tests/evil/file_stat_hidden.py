@@ -1,0 +1,19 @@
+"""Asks for the size of files that it may not see.
+
+expect: FileNotFoundError
+without namespaces: done
+"""
+
+import os
+
+
+def attempt(call, *arguments, **named):
+    try:
+        call(*arguments, **named)
+    except Exception as error:
+        return type(error).__name__
+    return "done"
+
+
+def process_request(influxdb3_local, query_parameters, request_headers, request_body, args=None):
+    return attempt(os.stat, query_parameters["secret"])

@@ -1,0 +1,179 @@
+//! What a trigger is granted, and what an operator sees of the sandbox.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+use serde_json::json;
+
+use crate::world::{DB, Setup, TestRunner, Trigger, run};
+
+/// A runner with one plugin of this body.
+fn with_plugin(body: &str) -> TestRunner {
+    let runner = TestRunner::start();
+    let code: String = body.lines().map(|line| format!("    {line}\n")).collect();
+    runner.plugin("p.py", &format!("def process_request(api, query, headers, body, args=None):\n{code}"));
+    runner
+}
+
+fn trigger() -> Trigger {
+    Trigger::new("p", "p.py", "request:p")
+}
+
+#[test]
+fn a_file_beside_the_plugin_is_read_once_it_was_granted() {
+    let runner = with_plugin("import os\nreturn open(os.path.join(os.environ['PLUGIN_DIR'], 'config.toml')).read()");
+    runner.plugin("config.toml", "threshold = 7");
+    runner.create(&trigger());
+    runner.engine("p").contains(500, "FileNotFoundError");
+    let hint = runner.until_logged("p", "would grant");
+    assert_eq!(
+        hint,
+        format!(
+            "WARN `{}` lies outside of what was granted to this trigger; `--allow-read=config.toml` would grant reading it",
+            runner.plugin_dir().join("config.toml").display()
+        )
+    );
+    let granted = [
+        "create",
+        "trigger",
+        "-d",
+        DB,
+        "--path",
+        "p.py",
+        "--trigger-spec",
+        "request:q",
+        "--allow-read",
+        "config.toml",
+        "q",
+    ];
+    assert_eq!(runner.cli(&granted).code, Some(0));
+    runner.engine("q").is(200, "threshold = 7");
+}
+
+#[test]
+fn a_directory_is_written_to_once_it_was_granted_and_outlives_the_worker() {
+    let runner = with_plugin("open(query['file'], 'a').write('line')\nreturn 'written'");
+    let directory = runner.root().join("exports");
+    std::fs::create_dir(&directory).unwrap();
+    runner.create(&trigger().setting("allow_write", json!([directory])));
+    let file = directory.join("out.csv");
+    runner.engine(&format!("p?file={}", file.display())).is(200, "written");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "line");
+    runner.stop_leaving_nothing();
+}
+
+#[test]
+fn a_host_is_reached_by_name_once_it_was_granted() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    let serving = std::thread::spawn(move || {
+        let (mut connection, _) = server.accept().unwrap();
+        let mut request = [0; 4];
+        connection.read_exact(&mut request).unwrap();
+        connection.write_all(&request.map(|byte| byte.to_ascii_uppercase())).unwrap();
+    });
+    let runner = with_plugin(
+        "import socket\nconnection = socket.create_connection(('localhost', int(query['port'])), 20)\nconnection.sendall(b'ping')\nreturn connection.recv(4).decode()",
+    );
+    runner.create(&trigger().setting("allow_net", json!([format!("localhost:{port}")])));
+    runner.engine(&format!("p?port={port}")).is(200, "PING");
+    serving.join().unwrap();
+    runner.stop_leaving_nothing();
+}
+
+#[test]
+fn programs_run_once_they_were_granted() {
+    let runner = with_plugin(
+        "import subprocess\nreturn subprocess.run(['/bin/echo', 'hello'], capture_output=True, text=True).stdout.strip()",
+    );
+    runner.create(&trigger());
+    runner.engine("p").contains(500, "PermissionError");
+    runner.until_logged("p", "`--allow-run` would grant them");
+    runner.create(&Trigger::new("q", "p.py", "request:q").setting("allow_run", json!(true)));
+    runner.engine("q").is(200, "hello");
+}
+
+#[test]
+fn everything_can_be_granted_and_that_is_said_aloud() {
+    let runner = with_plugin("return open(query['file']).read()");
+    let file = runner.root().join("file");
+    std::fs::write(&file, "text").unwrap();
+    let all = ["create", "trigger", "-d", DB, "--path", "p.py", "--trigger-spec", "request:p", "--allow-all", "p"];
+    let created = runner.cli(&all);
+    assert!(created.stderr.contains("warning: --allow-all takes the sandbox's walls down"), "{created:?}");
+    runner.engine(&format!("p?file={}", file.display())).is(200, "text");
+    assert!(runner.stderr().contains("trigger db/p runs with --allow-all"), "{}", runner.stderr());
+    runner.stop_leaving_nothing();
+}
+
+#[test]
+fn grants_that_make_no_sense_are_refused() {
+    let runner = with_plugin("return 'x'");
+    for (name, value, words) in [
+        ("allow_net", json!(["https://example.org"]), "without a scheme"),
+        ("allow_net", json!(["192.0.2.1:80"]), "hosts are granted by name"),
+        ("allow_read", json!(["../x"]), "inside of it"),
+        ("allow_env", json!([""]), "not the name of an environment variable"),
+        ("memory", json!("lots"), "write it as 64MB"),
+        ("max_procs", json!(1), "at least 4"),
+    ] {
+        runner.try_create(&trigger().setting(name, value)).contains(400, words);
+    }
+    runner.create(&trigger().setting("allow_read", json!(["missing.toml"])));
+    runner.engine("p").contains(500, "missing.toml` was granted and cannot be used: No such file");
+}
+
+#[test]
+fn the_kernel_is_asked_what_confines_a_live_worker() {
+    let runner = with_plugin("return 'x'");
+    runner.create(&trigger());
+    runner.engine("p").is(200, "x");
+    let worker = &runner.workers("p")[0];
+    let view = worker["kernel_view"].as_str().unwrap();
+    for fact in ["CapEff=0000000000000000", "CapBnd=0000000000000000", "NoNewPrivs=1", "Seccomp=2", "NSpid=2"] {
+        assert!(view.contains(fact), "{fact} is not in {view}");
+    }
+    assert!(view.contains("mnt+pid+ipc+uts+cgroup+net"), "{view}");
+    assert!(worker["enforced"].as_str().unwrap().contains("landlock="), "{worker}");
+}
+
+#[test]
+fn a_plugin_that_is_replaced_by_another_file_is_picked_up() {
+    let runner = with_plugin("return 'old'");
+    runner.create(&trigger());
+    runner.engine("p").is(200, "old");
+    runner.plugin("p.py.new", "def process_request(api, query, headers, body, args=None):\n    return 'new'\n");
+    std::fs::rename(runner.plugin_dir().join("p.py.new"), runner.plugin_dir().join("p.py")).unwrap();
+    runner.engine("p").is(200, "new");
+}
+
+#[test]
+fn below_the_minimum_no_worker_starts_and_the_caller_reads_why() {
+    let runner = Setup::new().args(&["--sandbox-emulate", "container-without-landlock"]).start();
+    runner.create_database(DB);
+    runner.plugin("p.py", "def process_request(api, query, headers, body, args=None):\n    return 'ran'\n");
+    runner.create(&trigger());
+    let answer = runner.engine("p");
+    answer.contains(500, "neither a mount namespace nor Landlock");
+    answer.contains(500, "bulkhead doctor");
+}
+
+#[test]
+fn the_doctor_finds_this_machine_well_and_names_what_is_missing_elsewhere() {
+    let here = run(&["doctor"]);
+    assert_eq!(here.code, Some(0), "{here:?}");
+    for words in [
+        "enforced   namespaces",
+        "enforced   landlock",
+        "enforced   seccomp",
+        "refused    become root",
+        "The required minimum is met",
+    ] {
+        assert!(here.stdout.contains(words), "{words} is not in\n{}", here.stdout);
+    }
+    assert!(!here.stdout.contains("SUCCEEDED"), "{}", here.stdout);
+
+    let nowhere = run(&["doctor", "--sandbox-emulate", "container-without-landlock"]);
+    assert_eq!(nowhere.code, Some(1), "{nowhere:?}");
+    assert!(nowhere.stderr.contains("no worker can start on this machine: required minimum"), "{nowhere:?}");
+}
