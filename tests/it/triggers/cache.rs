@@ -69,7 +69,7 @@ fn module_globals_of_a_single_file_are_new_at_every_call() {
 
 /// Counts in the cache; on request it holds what cannot be copied, or ends its process.
 const PERSISTENT: &str = "\
-import os, threading
+import os, threading, uuid
 class State:
     def __init__(self):
         self.calls = 0
@@ -83,7 +83,7 @@ def process_request(api, query, headers, body, args=None):
         os._exit(3)
     if 'fail' in query:
         raise ValueError('after the change')
-    return str((state.calls, os.getpid()))
+    return str((state.calls, int(os.environ.setdefault('LIFE', str(uuid.uuid4().int % 10**9)))))
 ";
 
 fn counted(text: &str) -> (u32, i32) {
@@ -145,7 +145,11 @@ def process_request(api, query, headers, body, args=None):
     return str((api.cache.get('k'), os.getpid()))
 ";
     runner.plugin("shared.py", code);
-    runner.create(&Trigger::new("shared", "shared.py", "request:shared").run_async());
+    runner.create(
+        &Trigger::new("shared", "shared.py", "request:shared")
+            .run_async()
+            .setting("allow_read", serde_json::json!([runner.root()])),
+    );
     let go = runner.root().join("go");
     let path = format!("shared?do=wait&go={}", go.display());
     let client = runner.client();
@@ -211,7 +215,8 @@ def process_request(api, query, headers, body, args=None):
     return str(api.cache.get('said'))
 ";
     runner.plugin("thread.py", code);
-    runner.create(&Trigger::new("thread", "thread.py", "request:thread"));
+    let trigger = Trigger::new("thread", "thread.py", "request:thread");
+    runner.create(&trigger.setting("allow_read", serde_json::json!([runner.root()])));
     let go = runner.root().join("go");
     runner.engine(&format!("thread?go={}", go.display())).is(200, "None");
     // More calls than the runner remembers by name, and longer than a worker without work stays.
