@@ -12,7 +12,7 @@ use bulkhead::session::{Questions, ResponseStream};
 use bulkhead::supervisor::{
     Call, CallEnd, CallEvent, LateWrites, Pool, Supervisor, WorkerPackage, WorkerRegistry, WorkerSettings, WorkerSpec,
 };
-use bulkhead::trigger::TriggerId;
+use bulkhead::trigger::{Permissions, TriggerId};
 use bulkhead_launcher::{Launcher, ResourceLimits};
 use bulkhead_proto::worker::v1::{EntryPoint, QueryRequest, QueryResponse, WriteSyncRequest};
 use bytes::Bytes;
@@ -68,6 +68,7 @@ impl Runner {
                 idle_timeout: IDLE_TIMEOUT,
                 resources: ResourceLimits::default(),
                 homes: root.join("homes"),
+                emulate: None,
             },
         };
         Ok(Self { supervisor, logs: Arc::new(LogStore::new(clock)), plugins })
@@ -89,6 +90,7 @@ impl Runner {
             late_writes: Arc::new(Unasked),
             cache: None,
             check_only: false,
+            permissions: Permissions::default(),
         };
         Ok(Arc::new(Pool::new(self.supervisor.clone(), spec, 1)))
     }
