@@ -188,7 +188,8 @@ fn start(mode: Mode) -> TestRunner {
 fn attack_all(mode: Mode) {
     let runner = start(mode);
     // Not below `/tmp`, of which a worker has its own.
-    let secret = tempfile::Builder::new().prefix("secret").tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    // Not below `/tmp`, of which every worker has its own and no permission is missing.
+    let secret = tempfile::Builder::new().prefix("secret").tempfile_in("/var/tmp").unwrap();
     std::fs::write(secret.path(), "secret").unwrap();
     std::fs::set_permissions(secret.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     let mut canaries = Canaries::new(mode);

@@ -127,7 +127,8 @@ fn fork_worker(session: OwnedFd, control: &UnixStream) -> Result<Side, StepError
     }
     let (reader, writer) = io::pipe().map_err(failed(Step::Fork))?;
     let writer = StartWriter(writer);
-    let places = sandbox.as_ref().map(prepare_plain).transpose()?.unwrap_or_default();
+    let places =
+        sandbox.as_ref().map(|sandbox| prepare_plain(sandbox, &report.missing)).transpose()?.unwrap_or_default();
     let parent = Pid::this();
     let Some(worker) = raw::fork().map_err(failed(Step::Fork))? else {
         let confinement = Confinement { parent, tier: Tier::Plain, sandbox: sandbox.as_ref(), places, report };
@@ -148,15 +149,16 @@ fn silence(session: OwnedFd, null: &File) -> Result<(), StepError> {
 }
 
 /// Finds the granted paths and makes the directory for temporary files, where there is no mount namespace.
-fn prepare_plain(sandbox: &Sandbox) -> Result<Vec<Place>, StepError> {
+fn prepare_plain(sandbox: &Sandbox, missing: &[String]) -> Result<Vec<Place>, StepError> {
     let places = root::places(sandbox).map_err(failed(Step::Root))?;
     let id = sandbox.user.filter(|_| geteuid().is_root());
     let closed = |place: &&Place| place.access == Access::Write && !root::is_writable_for_all(&place.path);
     if let (Some(id), Some(place)) = (id, places.iter().find(closed)) {
         return Err(failed(Step::Root)(format!(
             "`{}` was granted for writing, and without namespaces its owner cannot be mapped to the worker's user {id}; \
-             make it writable for everybody, or run the runner as an ordinary user that owns it",
-            place.path.display()
+             make it writable for everybody, or run the runner as an ordinary user that owns it ({})",
+            place.path.display(),
+            missing.join("; ")
         )));
     }
     let scratch = &sandbox.scratch;

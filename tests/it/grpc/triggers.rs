@@ -205,8 +205,16 @@ async fn the_state_of_a_trigger_tells_what_is_wrong_with_it() {
     let mut stream = client.stream().await;
     stream.send(super::rows::commit("db", 1, "weather", &[1.0])).await;
     stream.acks_up_to("db", 1).await;
-    let disabled = client.get("disabling").await;
-    assert_eq!(disabled.state(), TriggerState::Disabled);
+    let disabling = async {
+        loop {
+            let trigger = client.get("disabling").await;
+            if trigger.state() == TriggerState::Disabled {
+                break trigger;
+            }
+            tokio::time::sleep(super::PAUSE).await;
+        }
+    };
+    let disabled = super::soon("it is disabled", disabling).await;
     assert!(disabled.state_message.contains("asked to fail"), "{disabled:?}");
     assert!(disabled.disabled);
 

@@ -252,8 +252,13 @@ fn link(place: &Place) -> io::Result<()> {
     if place.named == place.path || fs::symlink_metadata(&name).is_ok() {
         return Ok(());
     }
-    name.parent().map_or(Ok(()), fs::create_dir_all)?;
-    symlink(&place.path, &name)
+    let made = name.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| symlink(&place.path, &name));
+    match made {
+        // A granted directory brought the name, or a link on the way to it, along; where that leads is known only once this
+        // is the root.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
 }
 
 /// The `/proc` of the worker's own pid namespace. Containers that mask parts of theirs forbid it.
