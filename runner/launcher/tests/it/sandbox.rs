@@ -282,7 +282,7 @@ fn process_1_reports_codes_signals_and_what_it_had_to_kill() {
 
 #[test]
 fn the_end_of_the_runner_is_the_end_of_everything_inside() {
-    let script = "import os, time\nos.fork(); os.setsid(); print('up', flush=True); time.sleep(60)";
+    let script = "import os, time\nos.fork() or os.setsid(); print('up', flush=True); time.sleep(60)";
     let case = Case::with(script, |sandbox| sandbox.subprocesses = true);
     let mut worker = Worker::launch(&case.policy);
     worker.started();
