@@ -172,6 +172,7 @@ mod tests {
             attempts_max: None,
             timeout_ms: Some(5),
             permissions: crate::trigger::Permissions::default(),
+            delivery: crate::trigger::Delivery::default(),
             disabled: false,
             disabled_reason: None,
         }

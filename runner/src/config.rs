@@ -41,6 +41,8 @@ pub struct Config {
     pub package_manager: PackageManager,
     /// Longest run of one invocation by default.
     pub invocation_timeout: Duration,
+    /// Longest wait of a request for its turn.
+    pub request_queue_timeout: Duration,
     /// Time after which a worker without work is stopped.
     pub worker_idle_timeout: Duration,
     /// Workers of one asynchronous trigger.
@@ -98,6 +100,7 @@ impl Config {
             python: None,
             package_manager: PackageManager::Discover,
             invocation_timeout: limits::INVOCATION_TIMEOUT,
+            request_queue_timeout: limits::REQUEST_QUEUE_TIMEOUT,
             worker_idle_timeout: limits::WORKER_IDLE_TIMEOUT,
             async_workers_max: limits::ASYNC_WORKERS_MAX,
             worker_resources: ResourceLimits::default(),

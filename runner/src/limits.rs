@@ -45,6 +45,12 @@ pub const HTTP_REQUEST_BYTES_MAX: usize = 10 * 1024 * 1024;
 /// Requests that may wait for one request trigger; the next one is answered with 503.
 pub const REQUEST_QUEUE_MAX: usize = 256;
 
+/// Requests that may wait for or run in request triggers, all of them together; the next one is answered with 503.
+pub const REQUESTS_MAX: usize = 4_096;
+
+/// Time that a request may wait for its turn by default; after it it is answered with 504. Somebody is waiting at the other end.
+pub const REQUEST_QUEUE_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Facts of one worker that may wait for the runner to look at them. Beyond it the worker is held back by
 /// HTTP/2 flow control.
 pub const SESSION_FACTS_QUEUED_MAX: usize = 64;
@@ -94,8 +100,19 @@ pub const ENDED_WORKERS_MAX: usize = 200;
 /// Time that one build of an environment may take.
 pub const ENVIRONMENT_BUILD_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// WAL batches of one database of a delegating host that may wait in memory, bytes. Beyond it the stream is held back.
-pub const FEED_BYTES_MAX: usize = 128 << 20;
+/// WAL batches of one database of a delegating host kept in memory for triggers that read a little behind, bytes. A trigger
+/// further behind reads from the journal.
+pub const SPOOL_RECENT_BYTES: usize = 16 << 20;
+
+/// Numbers of a delegating host's batches that are remembered, to know those again that it sends a second time because an
+/// acknowledgement was lost. It is above what a stream may have open.
+pub const SPOOL_REMEMBERED: u64 = 4_096;
+
+/// Batches of one stream that may be on their way to the disk: so many can share a write.
+pub const STREAM_ENTERING_MAX: usize = 256;
+
+/// Bytes of rows of one stream that may be on their way to the disk. Beyond it the stream is held back.
+pub const STREAM_ENTERING_BYTES_MAX: usize = 64 << 20;
 
 /// WAL batches of the embedded host kept in memory for triggers that read a little behind, bytes. A trigger
 /// further behind reads from the WAL on disk.
@@ -121,6 +138,16 @@ pub const LEDGER_RECENT_BYTES: usize = 8 << 20;
 /// Time for which the positions of triggers whose calls had no effects are gathered before they are recorded together. A crash
 /// repeats no more than these calls.
 pub const POSITIONS_GATHERED: Duration = Duration::from_millis(100);
+
+/// Dead letters that are kept for one trigger. A person looks at them one by one.
+pub const DEAD_LETTERS_MAX: u64 = 1_000;
+
+/// Bytes of rows in the dead letters that are kept for one trigger.
+pub const DEAD_LETTER_BYTES_MAX: u64 = 256 << 20;
+
+/// Calls that are made to find the rows of a batch that fail; what is not cut by then is given up as it is. One bad row among a
+/// million takes 40 calls.
+pub const ISOLATION_CALLS_MAX: usize = 256;
 
 /// Events that an asynchronous trigger may be done with beyond one that is not. Each is remembered by number.
 pub const EVENTS_AHEAD_MAX: usize = 4_096;

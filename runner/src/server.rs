@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::api::grpc::{GrpcApi, StreamEnds};
+use crate::api::grpc::GrpcApi;
 use crate::api::http::HttpApi;
 use crate::api::{grpc, http};
 use crate::cache::MemoryCache;
@@ -24,7 +24,7 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, HostKind, ObjectStoreKind};
 use crate::dispatch::{Engine, EngineParts, EngineSettings};
 use crate::environment::EnvironmentStore;
-use crate::host::grpc::{GrpcHost, MemoryFeeds};
+use crate::host::grpc::{GrpcHost, Spools};
 use crate::host::{DataApi, Host};
 use crate::invocations::Invocations;
 use crate::journal::Ledger;
@@ -61,8 +61,6 @@ pub struct Server {
     http_address: SocketAddr,
     /// Begins the stop: no new work is taken in.
     stop: CancellationToken,
-    /// Nothing runs any more.
-    closed: CancellationToken,
     apis: JoinSet<Result<(), String>>,
     _node: Node,
 }
@@ -125,6 +123,7 @@ impl Server {
             clock: Arc::clone(&clock),
             settings: EngineSettings {
                 invocation_timeout: config.invocation_timeout,
+                request_queue_timeout: config.request_queue_timeout,
                 async_workers_max: config.async_workers_max,
                 shutdown_timeout: config.shutdown_timeout,
                 allowed_kinds: config.allowed_kinds.clone(),
@@ -134,7 +133,7 @@ impl Server {
         .map_err(|error| StartError::new(error.to_string()))?;
         tables.attach(&engine, hosts.data.as_ref());
 
-        let (stop, closed) = (CancellationToken::new(), CancellationToken::new());
+        let stop = CancellationToken::new();
         let mut apis = JoinSet::new();
         let api = HttpApi {
             engine: Arc::clone(&engine),
@@ -148,15 +147,15 @@ impl Server {
         if let Some(address) = config.grpc_bind {
             let api = GrpcApi {
                 engine: Arc::clone(&engine),
-                feeds: hosts.feeds,
+                spools: hosts.spools,
                 clock,
-                ends: StreamEnds { intake: stop.clone(), closed: closed.clone() },
+                intake: stop.clone(),
                 storing: Arc::default(),
             };
             let stopped = stop.clone().cancelled_owned();
             apis.spawn(async move { grpc::serve(api, &address, stopped).await });
         }
-        Ok(Self { engine, http_address, stop, closed, apis, _node: node })
+        Ok(Self { engine, http_address, stop, apis, _node: node })
     }
 
     /// Where the HTTP API is served.
@@ -181,7 +180,6 @@ impl Server {
     pub async fn stop(mut self) {
         self.stop.cancel();
         self.engine.shutdown().await;
-        self.closed.cancel();
         // Requests that were in flight have their answers now; a client that keeps its connection open does not hold the stop.
         let served = async { while self.apis.join_next().await.is_some() {} };
         if tokio::time::timeout(limits::DRAIN_TIMEOUT, served).await.is_err() {
@@ -244,7 +242,7 @@ fn plugin_dir(path: &Path) -> Result<PathBuf, StartError> {
 struct Hosts {
     host: Arc<dyn Host>,
     data: Option<Arc<dyn DataApi>>,
-    feeds: Option<Arc<MemoryFeeds>>,
+    spools: Option<Arc<Spools>>,
 }
 
 #[cfg_attr(not(feature = "embedded-host"), expect(unused_variables, reason = "only the embedded host keeps data here"))]
@@ -259,8 +257,8 @@ async fn open_host(
         HostKind::Grpc(address) => {
             let host = GrpcHost::new(address.clone(), ledger)
                 .map_err(|error| StartError::new(format!("host {address}: {error}")))?;
-            let feeds = host.feeds();
-            Ok(Hosts { host: Arc::new(host), data: None, feeds: Some(feeds) })
+            let spools = host.spools();
+            Ok(Hosts { host: Arc::new(host), data: None, spools: Some(spools) })
         }
         #[cfg(feature = "embedded-host")]
         HostKind::Embedded => {
@@ -279,7 +277,7 @@ async fn open_host(
             )
             .await
             .map_err(|error| StartError::new(format!("embedded host: {error}")))?;
-            Ok(Hosts { host: Arc::clone(&host) as _, data: Some(host), feeds: None })
+            Ok(Hosts { host: Arc::clone(&host) as _, data: Some(host), spools: None })
         }
         #[cfg(not(feature = "embedded-host"))]
         HostKind::Embedded => {

@@ -13,6 +13,7 @@ use crate::clock::nanos;
 use crate::dispatch::{Engine, TriggerInfo};
 use crate::host::DataApi;
 use crate::invocations::Invocations;
+use crate::journal::Letter;
 use crate::logs::LogStore;
 use crate::plugin_files::files_of;
 use crate::supervisor::{self, WorkerRegistry, WorkerRow, WorkerState};
@@ -37,8 +38,9 @@ impl std::fmt::Debug for SystemTables {
     }
 }
 
-const TABLES: [&str; 7] = [
+const TABLES: [&str; 8] = [
     "databases",
+    "dead_letters",
     "invocations",
     "plugin_files",
     "processing_engine_logs",
@@ -52,6 +54,7 @@ fn schema(table: &str) -> Option<SchemaRef> {
         "databases" => databases_schema(),
         "invocations" => invocations::schema(),
         "plugin_files" => plugin_files_schema(),
+        "dead_letters" => dead_letters_schema(),
         "processing_engine_logs" => logs_schema(),
         "processing_engine_trigger_arguments" => arguments_schema(),
         "processing_engine_triggers" => triggers_schema(),
@@ -92,6 +95,7 @@ impl SystemTables {
             "databases" => self.databases(),
             "invocations" => invocations::columns(&self.invocations.rows(database)),
             "plugin_files" => self.plugin_files(database),
+            "dead_letters" => self.dead_letters(database),
             "processing_engine_logs" => self.logs(database),
             "processing_engine_trigger_arguments" => self.arguments(database),
             "processing_engine_triggers" => self.triggers(database),
@@ -154,6 +158,39 @@ impl SystemTables {
             of(|trigger| Some(trigger.state.word().to_owned())),
             of(|trigger| trigger.reason.clone()),
             of(|trigger| Some(trigger.definition.id.database.clone())),
+        ]
+    }
+
+    fn dead_letters(&self, database: Option<&str>) -> Vec<ArrayRef> {
+        let engine = self.engine.get().and_then(Weak::upgrade);
+        let letters = engine.map(|engine| engine.letters().list()).transpose();
+        let mut letters = letters
+            .inspect_err(|error| tracing::error!("system.dead_letters: {error}"))
+            .ok()
+            .flatten()
+            .unwrap_or_default();
+        letters.retain(|letter| database.is_none_or(|name| letter.trigger.database == name));
+        let text = |of: fn(&Letter) -> String| strings(letters.iter().map(|letter| Some(of(letter))));
+        let numbers = |of: fn(&Letter) -> u64| -> ArrayRef {
+            Arc::new(letters.iter().map(|letter| Some(of(letter))).collect::<UInt64Array>())
+        };
+        let times = |of: fn(&Letter) -> i64| -> ArrayRef {
+            Arc::new(letters.iter().map(|letter| Some(of(letter))).collect::<TimestampNanosecondArray>())
+        };
+        vec![
+            text(|letter| letter.id.clone()),
+            text(|letter| letter.trigger.name.clone()),
+            numbers(|letter| letter.sequence),
+            times(|letter| letter.recorded_at_ns),
+            times(|letter| letter.dead_at_ns),
+            text(|letter| letter.cause.clone()),
+            text(|letter| letter.message.clone()),
+            numbers(|letter| u64::from(letter.attempts)),
+            text(|letter| letter.tables.iter().map(|(table, _)| table.as_str()).collect::<Vec<_>>().join(",")),
+            numbers(Letter::rows),
+            numbers(|letter| letter.bytes),
+            Arc::new(letters.iter().map(|letter| Some(letter.isolated)).collect::<BooleanArray>()),
+            text(|letter| letter.trigger.database.clone()),
         ]
     }
 
@@ -270,6 +307,24 @@ fn triggers_schema() -> Schema {
         Field::new("run_async", DataType::Boolean, false),
         utf8("state"),
         utf8_nullable("state_reason"),
+        utf8("database"),
+    ])
+}
+
+fn dead_letters_schema() -> Schema {
+    Schema::new(vec![
+        utf8("id"),
+        utf8("trigger_name"),
+        number("wal_sequence", false),
+        timestamp("recorded_at", false),
+        timestamp("dead_at", false),
+        utf8("cause"),
+        utf8("message"),
+        number("attempts", false),
+        utf8("tables"),
+        number("rows", false),
+        number("bytes", false),
+        Field::new("isolated", DataType::Boolean, false),
         utf8("database"),
     ])
 }

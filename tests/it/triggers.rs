@@ -3,6 +3,7 @@
 mod arrow;
 mod cache;
 mod concurrency;
+mod dead_letters;
 mod errors;
 mod examples;
 mod reload;

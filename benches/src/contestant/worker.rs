@@ -124,6 +124,7 @@ impl WorkerCalls {
             event: (self.event)()?,
             timeout: CALL_TIMEOUT,
             cancel: CancellationToken::new(),
+            queue_timeout: None,
             patient: false,
             body: None,
         };

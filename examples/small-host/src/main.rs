@@ -70,7 +70,10 @@ async fn delegate_all(store: &Arc<Store>, runner_socket: PathBuf) -> Result<(), 
     while store.unacknowledged() > 0 {
         sleep(PAUSE).await;
     }
-    say("every commit is acknowledged; the rows that the data-write plugin derived are here:");
+    say("every commit is durable in the runner's journal; the rows that the data-write plugin derives come:");
+    while store.show("fahrenheit").len() < WRITES.iter().map(|lines| lines.lines().count()).sum() {
+        sleep(PAUSE).await;
+    }
     for row in store.show("fahrenheit") {
         say(format!("  {row}"));
     }

@@ -11,7 +11,7 @@ use super::output::{CliError, say};
 use super::permissions::PermissionArgs;
 use super::plugin_source::PluginSource;
 use super::{DatabaseArgs, ServerArgs};
-use crate::trigger::TriggerSpec;
+use crate::trigger::{MissedTicks, TriggerSpec};
 
 /// `create`.
 #[derive(Debug, Args)]
@@ -74,8 +74,62 @@ struct TriggerArgs {
     attempts_max: Option<u32>,
     #[command(flatten)]
     permissions: PermissionArgs,
+    #[command(flatten)]
+    delivery: DeliveryArgs,
     /// Name of the trigger.
     trigger_name: String,
+}
+
+/// How events are delivered.
+#[derive(Debug, Args)]
+struct DeliveryArgs {
+    /// Wait before the second attempt [default: 100ms].
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    backoff_initial: Option<String>,
+    /// Factor from one wait to the next [default: 2].
+    #[arg(long, value_name = "FACTOR")]
+    backoff_factor: Option<f64>,
+    /// Longest wait [default: 30s].
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    backoff_cap: Option<String>,
+    /// Share of a wait, from 0 to 1, that chance may take away [default: 0.5].
+    #[arg(long, value_name = "SHARE")]
+    backoff_jitter: Option<f64>,
+    /// Causes after which no further attempt is made, such as `deadline,load` or `ValueError`.
+    #[arg(long, value_name = "CAUSE", value_delimiter = ',')]
+    no_retry_on: Vec<String>,
+    /// Cut a batch that was given up into halves until the rows are found that fail; the others are done.
+    #[arg(long)]
+    isolate_poison: bool,
+    /// What becomes of ticks whose time passed while the trigger could not run: `skip`, `coalesce` or `catch-up N`
+    /// [default: coalesce].
+    #[arg(long, value_name = "POLICY", value_parser = |text: &str| text.parse::<MissedTicks>().map(String::from))]
+    missed_ticks: Option<String>,
+    /// Zone of a cron expression's times, such as `Europe/Berlin` [default: UTC].
+    #[arg(long, value_name = "ZONE")]
+    time_zone: Option<String>,
+    /// Run ticks later by a part of this, always the same for one trigger.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    tick_jitter: Option<String>,
+}
+
+impl DeliveryArgs {
+    /// The settings that were given.
+    fn settings(self) -> serde_json::Map<String, serde_json::Value> {
+        let all = json!({
+            "backoff_initial": self.backoff_initial,
+            "backoff_factor": self.backoff_factor,
+            "backoff_cap": self.backoff_cap,
+            "backoff_jitter": self.backoff_jitter,
+            "no_retry_on": (!self.no_retry_on.is_empty()).then_some(self.no_retry_on),
+            "isolate_poison": self.isolate_poison.then_some(true),
+            "missed_ticks": self.missed_ticks,
+            "time_zone": self.time_zone,
+            "tick_jitter": self.tick_jitter,
+        });
+        let all = all.as_object().cloned().unwrap_or_default();
+        all.into_iter().filter(|(_, value)| !value.is_null()).collect()
+    }
 }
 
 const SPECS: &str = "\
@@ -83,7 +137,7 @@ Specs:
   table:NAME       rows written to one table
   all_tables       rows written to any table of the database
   every:DURATION   a fixed period, such as every:10s or every:1h
-  cron:EXPRESSION  five fields, or six with seconds first, in UTC
+  cron:EXPRESSION  five fields, or six with seconds first, in UTC or another time zone
   request:PATH     HTTP requests to /api/v3/engine/PATH
 
 Example:
@@ -135,16 +189,18 @@ async fn trigger(args: TriggerArgs) -> Result<(), CliError> {
     };
     let client = args.server.client()?;
     let plugin = if args.upload { upload(&client, &args.path).await? } else { args.path };
+    let mut settings = args.delivery.settings();
+    settings.extend([
+        ("run_async".to_owned(), json!(args.run_asynchronous)),
+        ("error_behavior".to_owned(), json!(behavior)),
+        ("timeout".to_owned(), json!(args.timeout)),
+        ("attempts_max".to_owned(), json!(args.attempts_max)),
+    ]);
     let mut body = json!({
         "db": args.database.database,
         "plugin_filename": plugin,
         "trigger_name": args.trigger_name,
-        "trigger_settings": {
-            "run_async": args.run_asynchronous,
-            "error_behavior": behavior,
-            "timeout": args.timeout,
-            "attempts_max": args.attempts_max,
-        },
+        "trigger_settings": settings,
         "trigger_specification": args.trigger_spec.to_string(),
         "trigger_arguments": (!arguments.is_empty()).then_some(arguments),
         "disabled": args.disabled,

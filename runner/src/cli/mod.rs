@@ -2,6 +2,7 @@
 
 mod client;
 mod create;
+mod dead_letter;
 mod delete;
 mod demo;
 mod doctor;
@@ -63,6 +64,8 @@ enum Command {
     Disable(switch::SwitchArgs),
     /// Show databases, triggers, plugins, invocations, workers, log lines or any system table.
     Show(show::ShowArgs),
+    /// List, show, replay and discard batches that triggers gave up.
+    DeadLetter(dead_letter::DeadLetterArgs),
     /// Write a plugin that works, with its test.
     New(new::NewArgs),
     /// Call a plugin and show what it says, writes and answers; nothing is kept. Also without a server.
@@ -141,6 +144,7 @@ async fn run(command: Command) -> Result<(), CliError> {
         Command::Enable(args) => switch::run(args, true).await,
         Command::Disable(args) => switch::run(args, false).await,
         Command::Show(args) => show::run(args).await,
+        Command::DeadLetter(args) => dead_letter::run(args).await,
         Command::New(args) => new::run(&args),
         Command::Test(args) => test::run(*args).await,
         Command::Update(args) => update::run(args).await,

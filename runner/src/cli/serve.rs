@@ -79,6 +79,9 @@ pub(super) struct ServeArgs {
     /// Longest run of one invocation, unless its trigger says otherwise.
     #[arg(long, env = "BULKHEAD_INVOCATION_TIMEOUT", default_value = "5m", value_parser = humantime::parse_duration, value_name = "DURATION")]
     invocation_timeout: Duration,
+    /// Longest wait of a request for its turn; after it it is answered with 504.
+    #[arg(long, env = "BULKHEAD_REQUEST_QUEUE_TIMEOUT", default_value = "60s", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    request_queue_timeout: Duration,
     /// Time after which a worker without work is stopped.
     #[arg(long, env = "BULKHEAD_WORKER_IDLE_TIMEOUT", default_value = "60s", value_parser = humantime::parse_duration, value_name = "DURATION")]
     worker_idle_timeout: Duration,
@@ -197,6 +200,7 @@ impl ServeArgs {
             PackageManagerName::Disabled => PackageManager::Disabled,
         };
         config.invocation_timeout = self.invocation_timeout;
+        config.request_queue_timeout = self.request_queue_timeout;
         config.worker_idle_timeout = self.worker_idle_timeout;
         config.worker_resources.data_bytes = Some(self.worker_memory_mib << 20);
         config.async_workers_max = self.async_trigger_concurrency_limit;

@@ -83,15 +83,15 @@ pub(super) fn at_present(
     (beginning, vec![mark, Record::remove(Kind::Seen.of(&definition.id))])
 }
 
-/// Forgets a trigger that was removed. What cannot be removed now is an orphan at the next start.
-pub(super) async fn forget(host: &Arc<dyn Host>, ids: &[TriggerId]) {
+/// Forgets triggers that were removed, and `others` of their records. What cannot be removed now is an orphan at the next start.
+pub(super) async fn forget(host: &Arc<dyn Host>, ids: &[TriggerId], others: Vec<Record>) {
     let ledger = host.ledger();
     let records = ids.iter().flat_map(|id| {
         let done = ledger.scan(&Kind::Done.all_of(id)).unwrap_or_default();
         let done: Vec<u64> = done.iter().filter_map(|(key, _)| number(key)).collect();
         removal(id, done.into_iter())
     });
-    let records: Vec<Record> = records.collect();
+    let records: Vec<Record> = records.chain(others).collect();
     if let Err(error) = commit(host, records).await {
         tracing::warn!("the positions of removed triggers stay recorded until the next start: {error}");
     }

@@ -117,6 +117,7 @@ pub(super) async fn run(parts: &EngineParts, dry_run: DryRun) -> Result<DryRunRe
         timeout: parts.settings.invocation_timeout,
         cancel: cancel.clone(),
         patient: false,
+        queue_timeout: None,
         body: (kind == TriggerKind::Request).then_some(sink),
     };
     let pool = Pool::new(parts.supervisor.clone(), spec, 1);

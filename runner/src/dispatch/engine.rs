@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::beginnings::{self, Recorded};
 use super::dry_run::{self, DryRun, DryRunReport};
 use super::error::EngineError;
+use super::letters::DeadLetters;
 use super::positions::{Beginning, Positions};
 use super::questions::HostQuestions;
 use super::requests::{self, RequestEnd};
@@ -25,6 +26,7 @@ use super::{schedule, wal};
 use crate::cache::{CacheStore, TriggerCache};
 use crate::catalog::Catalog;
 use crate::clock::SharedClock;
+use crate::failure;
 use crate::host::{Host, ReaderId};
 use crate::invocations::Invocations;
 use crate::journal::StoreError;
@@ -70,6 +72,8 @@ pub enum PluginCheck {
 pub struct EngineSettings {
     /// Longest run of one invocation of a trigger that has no timeout of its own.
     pub invocation_timeout: Duration,
+    /// Longest wait of a request for its turn.
+    pub request_queue_timeout: Duration,
     /// Workers of one asynchronous trigger.
     pub async_workers_max: usize,
     /// Time for running invocations to end when the runner stops.
@@ -96,6 +100,9 @@ pub struct Engine {
     running: RwLock<BTreeMap<TriggerId, Running>>,
     routes: RwLock<HashMap<String, Arc<TriggerRunner>>>,
     positions: Arc<Positions>,
+    letters: Arc<DeadLetters>,
+    /// Places for requests of all triggers.
+    requests: Arc<Semaphore>,
     /// Ends the recording of positions.
     closing: CancellationToken,
     stopping: AtomicBool,
@@ -119,6 +126,8 @@ impl Engine {
             running: RwLock::default(),
             routes: RwLock::default(),
             positions: Arc::new(Positions::new(Arc::clone(&parts.host))),
+            requests: Arc::new(Semaphore::new(limits::REQUESTS_MAX)),
+            letters: Arc::new(DeadLetters::open(Arc::clone(&parts.host))?),
             closing: CancellationToken::new(),
             stopping: AtomicBool::new(false),
             dry_runs: Semaphore::new(limits::DRY_RUNS_MAX),
@@ -186,6 +195,17 @@ impl Engine {
         &self.parts.host
     }
 
+    /// The batches that triggers gave up.
+    #[must_use]
+    pub fn letters(&self) -> &DeadLetters {
+        &self.letters
+    }
+
+    /// A trigger that runs.
+    pub(super) fn runner_of(&self, id: &TriggerId) -> Option<Arc<TriggerRunner>> {
+        self.running.read().get(id).map(|running| Arc::clone(&running.runner))
+    }
+
     /// Where plugins lie.
     #[must_use]
     pub fn files(&self) -> &PluginFiles {
@@ -199,6 +219,7 @@ impl Engine {
     pub async fn create(&self, definition: TriggerDefinition, check: PluginCheck) -> Result<(), EngineError> {
         definition.check_name()?;
         definition.permissions.check()?;
+        definition.delivery.check(&definition.spec, failure::is_word).map_err(EngineError::Settings)?;
         self.check_database(&definition.id)?;
         if self.parts.catalog.get(&definition.id).is_some() {
             return Err(EngineError::AlreadyExists);
@@ -241,6 +262,16 @@ impl Engine {
         Ok(())
     }
 
+    /// Forgets triggers that were removed, and their dead letters.
+    async fn forget(&self, ids: &[TriggerId]) {
+        let (letters, records) = self.letters.of(ids);
+        if !letters.is_empty() {
+            tracing::warn!("{} dead letters of removed triggers go with them", letters.len());
+        }
+        beginnings::forget(&self.parts.host, ids, records).await;
+        letters.iter().for_each(|letter| self.letters.removed(letter));
+    }
+
     /// Records that the trigger's first event is the next one.
     async fn begin(&self, definition: &TriggerDefinition) -> Result<Beginning, EngineError> {
         let (beginning, records) = beginnings::at_present(self.parts.host.as_ref(), &self.parts.clock, definition);
@@ -281,7 +312,7 @@ impl Engine {
         // Other changes do not wait until this trigger has ended.
         drop(changing);
         self.end(running, drain).await;
-        beginnings::forget(&self.parts.host, std::slice::from_ref(id)).await;
+        self.forget(std::slice::from_ref(id)).await;
         Ok(())
     }
 
@@ -349,7 +380,7 @@ impl Engine {
         for running in running {
             self.end(running, Duration::ZERO).await;
         }
-        beginnings::forget(&self.parts.host, &ids).await;
+        self.forget(&ids).await;
         Ok(())
     }
 
@@ -379,7 +410,7 @@ impl Engine {
 
     async fn call(&self, runner: Option<Arc<TriggerRunner>>, request: HttpRequest) -> RequestEnd {
         match runner {
-            Some(runner) => requests::call(runner, request, &self.parts.supervisor.tracker).await,
+            Some(runner) => requests::call(runner, request, &self.requests, &self.parts.supervisor.tracker).await,
             None => RequestEnd::NotFound,
         }
     }
@@ -463,7 +494,7 @@ impl Engine {
                 Running::new(Arc::clone(&runner), Some(task))
             }
             TriggerKind::Schedule => {
-                let schedule = runner.definition.spec.schedule();
+                let schedule = runner.definition.schedule();
                 let task = schedule.map(|schedule| tracker.spawn(schedule::run(Arc::clone(&runner), schedule)));
                 Running::new(Arc::clone(&runner), task)
             }
@@ -533,9 +564,11 @@ impl Engine {
             host: Arc::clone(&parts.host),
             feed,
             cursor,
+            letters: Arc::clone(&self.letters),
             catalog: Arc::clone(&parts.catalog),
             clock: Arc::clone(&parts.clock),
             default_timeout: parts.settings.invocation_timeout,
+            queue_timeout: parts.settings.request_queue_timeout,
             stop: CancellationToken::new(),
             cancel: CancellationToken::new(),
             requests: Arc::new(Semaphore::new(limits::REQUEST_QUEUE_MAX)),

@@ -2,6 +2,7 @@
 
 use crate::catalog::CatalogError;
 use crate::host::HostError;
+use crate::journal::StoreError;
 use crate::limits;
 use crate::plugin_files::PluginFileError;
 use crate::trigger::{PermissionError, TriggerKind, TriggerNameError};
@@ -73,6 +74,26 @@ pub enum EngineError {
     /// Where the trigger begins could not be recorded.
     #[error("the trigger cannot be recorded: {0}")]
     Journal(HostError),
+    /// There is no such dead letter.
+    #[error("the requested resource was not found: dead letter {0}")]
+    LetterNotFound(String),
+    /// The rows of a dead letter cannot be read.
+    #[error("dead letter {id} cannot be read: {reason}")]
+    LetterUnreadable {
+        /// Its id.
+        id: String,
+        /// Why.
+        reason: String,
+    },
+    /// The trigger of a dead letter does not run.
+    #[error("trigger '{0}' does not run; enable it first")]
+    NotRunning(String),
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The settings of the trigger cannot be used.
+    #[error("invalid trigger settings: {0}")]
+    Settings(String),
     /// The runner is stopping.
     #[error("the runner is stopping")]
     Stopping,

@@ -68,6 +68,11 @@ impl Cursor {
         self.state.lock().progress.position()
     }
 
+    /// The number of an event that comes next: `wanted`, unless that was used already, as after a clock was set back.
+    pub(super) fn number(&self, wanted: u64) -> u64 {
+        wanted.max(self.state.lock().progress.last().saturating_add(1))
+    }
+
     /// How many events beyond the position are done.
     pub(super) fn ahead(&self) -> usize {
         self.state.lock().progress.ahead()
@@ -90,7 +95,6 @@ impl Cursor {
     pub(super) fn finish(&self, event: u64, is_recorded: bool) {
         let mut state = self.state.lock();
         state.progress.finish(event);
-        self.advance_at_once(&state);
         if is_recorded && !self.overlaps {
             let position = state.progress.position();
             self.set_recorded(&mut state, position);
@@ -107,18 +111,10 @@ impl Cursor {
     pub(super) fn pass(&self, event: u64, has_rows: bool) {
         let mut state = self.state.lock();
         state.progress.finish(event);
-        self.advance_at_once(&state);
         // A commit of records only is passed over for nothing: counting it would make the next record follow from the last.
         state.skipped += u64::from(has_rows);
         if state.skipped >= limits::COMMITS_SKIPPED_MAX {
             self.moved.notify_one();
-        }
-    }
-
-    /// Tells a feed that is not durable how far the trigger is: there is nothing to be recorded before.
-    fn advance_at_once(&self, state: &State) {
-        if let Some(reader) = self.reader.filter(|_| !self.feed.is_durable()) {
-            self.feed.advance(reader, state.progress.position());
         }
     }
 

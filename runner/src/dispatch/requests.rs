@@ -8,6 +8,7 @@ use std::time::Duration;
 use bulkhead_proto::types::v1::{Failure, FailureKind, HttpRequest, HttpResponse};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
@@ -118,7 +119,18 @@ impl RequestEnd {
 
 /// Calls the plugin. When the returned future or the body of its response is dropped, the call is cancelled; what follows
 /// from it, such as the commit of a call that had returned, is still done on `tracker`.
-pub(super) async fn call(runner: Arc<TriggerRunner>, request: HttpRequest, tracker: &TaskTracker) -> RequestEnd {
+pub(super) async fn call(
+    runner: Arc<TriggerRunner>,
+    request: HttpRequest,
+    all: &Arc<Semaphore>,
+    tracker: &TaskTracker,
+) -> RequestEnd {
+    let Ok(place_in_all) = Arc::clone(all).try_acquire_owned() else {
+        let max = limits::REQUESTS_MAX;
+        return RequestEnd::Busy(format!(
+            "the server has {max} requests for plugins under way, which is the limit `requests_max`"
+        ));
+    };
     let Ok(place) = Arc::clone(&runner.requests).try_acquire_owned() else {
         let max = limits::REQUEST_QUEUE_MAX;
         return RequestEnd::Busy(format!(
@@ -130,7 +142,7 @@ pub(super) async fn call(runner: Arc<TriggerRunner>, request: HttpRequest, track
     let guard = cancel.clone().drop_guard();
     let (sink, mut events) = response_body();
     let mut call = tracker.spawn(async move {
-        let _place = place;
+        let _places = (place, place_in_all);
         let occasion = runner.request(Arc::new(request));
         let Invoked { outcome, elapsed, .. } = runner.invoke(&occasion, Some(sink), cancel).await;
         match outcome {

@@ -1,12 +1,13 @@
 //! One trigger that runs: its pool, and what surrounds each of its invocations.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bulkhead_proto::types::v1::{Failure, FailureKind, HttpRequest, HttpResponse};
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
@@ -16,16 +17,19 @@ use uuid::Uuid;
 
 use super::effects::{self, Effects, Patience};
 use super::hint::{Granted, hint};
+use super::letters::DeadLetters;
 use super::positions::Cursor;
 use super::status::TriggerState;
 use crate::cache::TriggerCache;
 use crate::catalog::Catalog;
 use crate::clock::{SharedClock, nanos};
-use crate::host::{Host, HostError, WalFeed};
+use crate::failure;
+use crate::host::{FeedTable, Host, HostError, WalFeed};
 use crate::invocations::{InvocationRow, Invocations, failure_of};
+use crate::journal::{Letter, Record};
 use crate::logs::{Level, LogWriter, Source};
 use crate::supervisor::{BodySink, Call, CallEnd, CallEvent, Pool};
-use crate::trigger::{AfterFailure, TriggerDefinition, TriggerId, TriggerKind, after_failure};
+use crate::trigger::{AfterFailure, Cause, TriggerDefinition, TriggerId, TriggerKind, after_failure};
 
 /// A trigger that runs.
 pub(super) struct TriggerRunner {
@@ -41,9 +45,13 @@ pub(super) struct TriggerRunner {
     pub(super) feed: Arc<dyn WalFeed>,
     /// How far it has come.
     pub(super) cursor: Arc<Cursor>,
+    /// What it gave up.
+    pub(super) letters: Arc<DeadLetters>,
     pub(super) catalog: Arc<Catalog>,
     pub(super) clock: SharedClock,
     pub(super) default_timeout: Duration,
+    /// Longest wait of a request for its turn.
+    pub(super) queue_timeout: Duration,
     /// No new event is begun.
     pub(super) stop: CancellationToken,
     /// Invocations that run are cancelled.
@@ -69,8 +77,20 @@ pub(super) struct Occasion {
     pub(super) event: CallEvent,
     /// Time of lines that are written without one.
     pub(super) default_time: DateTime<Utc>,
-    /// Its number among the trigger's events, by which the trigger's position is counted. A request has none.
-    pub(super) number: Option<u64>,
+    pub(super) settles: Settles,
+}
+
+/// What is done with when an invocation has succeeded, which is committed with its effects.
+#[derive(Clone)]
+pub(super) enum Settles {
+    /// Nothing: somebody waits for the response.
+    Request,
+    /// An event, by its number, by which the trigger's position is counted.
+    Event(u64),
+    /// A part of a batch that is being cut; the key of its record.
+    Part(Arc<str>),
+    /// A dead letter, by its id.
+    Letter(Arc<str>),
 }
 
 /// How an invocation ended.
@@ -94,12 +114,22 @@ impl TriggerRunner {
     /// The occasion of a request.
     pub(super) fn request(&self, request: Arc<HttpRequest>) -> Occasion {
         let (invocation, event) = (Uuid::now_v7(), CallEvent::Request(request));
-        Occasion { invocation, event, default_time: self.clock.now(), number: None }
+        Occasion { invocation, event, default_time: self.clock.now(), settles: Settles::Request }
     }
 
     /// The occasion of a tick. Lines without a time get that of the tick, so that a repeated call writes the same points.
     pub(super) fn tick(&self, time: DateTime<Utc>) -> Occasion {
-        self.occasion(CallEvent::Tick(time), time, u64::try_from(nanos(time)).unwrap_or_default())
+        // Numbers are times, and only grow.
+        let number = self.cursor.number(u64::try_from(nanos(time)).unwrap_or_default());
+        self.occasion(CallEvent::Tick(time), time, number)
+    }
+
+    /// By how much later than their times the ticks of this trigger run.
+    pub(super) fn tick_delay(&self) -> TimeDelta {
+        let most = self.definition.delivery.tick_jitter.map_or(Duration::ZERO, |jitter| jitter.0);
+        let share = self.invocation_id(&[], DateTime::UNIX_EPOCH).as_u64_pair().1 % 1_000_003;
+        let delay = most.mul_f64(share as f64 / 1_000_003.0);
+        TimeDelta::from_std(delay).unwrap_or_default()
     }
 
     /// The occasion of an event of the feed.
@@ -108,8 +138,48 @@ impl TriggerRunner {
     }
 
     fn occasion(&self, event: CallEvent, default_time: DateTime<Utc>, number: u64) -> Occasion {
-        let invocation = invocation_id(&self.id, self.cursor.origin, number, default_time);
-        Occasion { invocation, event, default_time, number: Some(number) }
+        let invocation = self.invocation_id(&[number], default_time);
+        Occasion { invocation, event, default_time, settles: Settles::Event(number) }
+    }
+
+    /// The occasion of some rows of a batch. `key` is where it is recorded that they are done.
+    pub(super) fn part(
+        &self,
+        whole: &Occasion,
+        number: u64,
+        part: &Range<usize>,
+        tables: Vec<FeedTable>,
+        key: String,
+    ) -> Occasion {
+        let numbers = [number, part.start as u64, part.end as u64];
+        let event = match &whole.event {
+            CallEvent::Wal { database, sequence, .. } => {
+                CallEvent::Wal { database: database.clone(), sequence: *sequence, tables }
+            }
+            other => other.clone(),
+        };
+        Occasion {
+            invocation: self.invocation_id(&numbers, whole.default_time),
+            event,
+            default_time: whole.default_time,
+            settles: Settles::Part(key.into()),
+        }
+    }
+
+    /// The id of the invocation for an event: the same for every attempt, also after a restart, and another one for every other
+    /// event. It is a UUID of version 7 whose time is the event's and whose chance is decided by whose event it is.
+    fn invocation_id(&self, numbers: &[u64], time: DateTime<Utc>) -> Uuid {
+        let mut hasher = Sha256::new();
+        for name in [&self.id.database, &self.id.name] {
+            hasher.update((name.len() as u64).to_le_bytes());
+            hasher.update(name);
+        }
+        hasher.update(self.cursor.origin.to_le_bytes());
+        numbers.iter().for_each(|number| hasher.update(number.to_le_bytes()));
+        let mut chance = [0; 10];
+        chance.copy_from_slice(&hasher.finalize()[..10]);
+        let millis = u64::try_from(time.timestamp_millis()).unwrap_or_default();
+        uuid::Builder::from_unix_timestamp_millis(millis, &chance).into_uuid()
     }
 
     /// Calls the plugin once, commits what it wrote, and logs both. `caller` is the one who waits for a response.
@@ -128,6 +198,7 @@ impl TriggerRunner {
             timeout: self.definition.timeout(self.default_timeout),
             cancel,
             patient: caller.is_none(),
+            queue_timeout: caller.is_some().then_some(self.queue_timeout),
             body: caller,
         };
         let result = self.pool.run(call).await;
@@ -135,7 +206,7 @@ impl TriggerRunner {
         let returned = Instant::now();
         let outcome = match result.end {
             CallEnd::Returned { response, writes, cache } => {
-                is_recorded = occasion.number.is_some() && !writes.is_empty();
+                is_recorded = matches!(occasion.settles, Settles::Event(_)) && !writes.is_empty();
                 match self.commit(occasion, writes).await {
                     Ok(()) => {
                         self.cache.apply(invocation, cache).await;
@@ -182,18 +253,25 @@ impl TriggerRunner {
     /// Commits what a call wrote, and that its event is done.
     async fn commit(&self, occasion: &Occasion, writes: Vec<(String, Bytes)>) -> Result<(), HostError> {
         let mut records = Vec::new();
-        let waiting = |error: &HostError| {
-            let reason = format!("its writes wait for the host: {error}");
-            *self.trouble.lock() = Some(Trouble { state: TriggerState::Failed, reason });
-        };
-        let patience = match occasion.number {
-            None => Patience::Bounded,
-            Some(number) => {
+        let waiting =
+            |error: &HostError| self.trouble(TriggerState::Failed, format!("its writes wait for the host: {error}"));
+        let until_stopped = Patience::UntilStopped { stop: &self.stop, waiting: &waiting };
+        let patience = match &occasion.settles {
+            Settles::Request => Patience::Bounded,
+            Settles::Event(number) => {
                 // Without effects there is nothing that must not be without the other.
                 if !writes.is_empty() {
-                    records.push(self.cursor.record(number));
+                    records.push(self.cursor.record(*number));
                 }
-                Patience::UntilStopped { stop: &self.stop, waiting: &waiting }
+                until_stopped
+            }
+            Settles::Part(key) => {
+                records.push(Record::set(key.to_string(), Bytes::new()));
+                until_stopped
+            }
+            Settles::Letter(id) => {
+                records.extend(Letter::removal(id));
+                Patience::Bounded
             }
         };
         let effects = Effects {
@@ -260,23 +338,21 @@ impl TriggerRunner {
             if self.cancel.is_cancelled() || (self.stop.is_cancelled() && failure.kind() == FailureKind::Unspecified) {
                 return Next::Stopped;
             }
-            match after_failure(&policy, attempt, fastrand::f64()) {
-                AfterFailure::Skip if attempt > 1 => {
-                    self.log.runner(
-                        Level::Error,
-                        Some(occasion.invocation),
-                        format!("gave up after {attempt} attempts"),
-                    );
-                    self.done(&occasion, false);
-                    return Next::Continue;
-                }
-                AfterFailure::Skip => {
-                    self.done(&occasion, false);
-                    return Next::Continue;
+            let cause = Cause { kind: failure::word(failure.kind()), exception: failure::exception(&failure) };
+            match after_failure(&policy, attempt, cause, fastrand::f64()) {
+                AfterFailure::GiveUp => {
+                    if attempt > 1 {
+                        let text = format!("gave up after {attempt} attempts");
+                        self.log.runner(Level::Error, Some(occasion.invocation), text);
+                    }
+                    return self.give_up(occasion, attempt, failure).await;
                 }
                 AfterFailure::Disable => {
-                    self.done(&occasion, false);
-                    self.disable(&failure.message).await;
+                    let reason = failure.message.clone();
+                    if self.give_up(occasion, attempt, failure).await == Next::Stopped {
+                        return Next::Stopped;
+                    }
+                    self.disable(&reason).await;
                     return Next::Disabled;
                 }
                 AfterFailure::RetryAfter(wait) => {
@@ -296,9 +372,14 @@ impl TriggerRunner {
     }
 
     fn done(&self, occasion: &Occasion, is_recorded: bool) {
-        if let Some(number) = occasion.number {
+        if let Settles::Event(number) = occasion.settles {
             self.cursor.finish(number, is_recorded);
         }
+    }
+
+    /// Shows what is wrong.
+    pub(super) fn trouble(&self, state: TriggerState, reason: String) {
+        *self.trouble.lock() = Some(Trouble { state, reason });
     }
 
     /// Disables the trigger for good: also after a restart.
@@ -331,22 +412,6 @@ impl TriggerRunner {
         self.cancel.cancel();
         self.pool.retire_idle();
     }
-}
-
-/// The id of the invocation for an event: the same for every attempt, also after a restart, and another one for every other event.
-/// It is a UUID of version 7 whose time is the event's and whose chance is decided by whose event it is.
-fn invocation_id(trigger: &TriggerId, origin: u64, number: u64, time: DateTime<Utc>) -> Uuid {
-    let mut hasher = Sha256::new();
-    for name in [&trigger.database, &trigger.name] {
-        hasher.update((name.len() as u64).to_le_bytes());
-        hasher.update(name);
-    }
-    hasher.update(origin.to_le_bytes());
-    hasher.update(number.to_le_bytes());
-    let mut chance = [0; 10];
-    chance.copy_from_slice(&hasher.finalize()[..10]);
-    let millis = u64::try_from(time.timestamp_millis()).unwrap_or_default();
-    uuid::Builder::from_unix_timestamp_millis(millis, &chance).into_uuid()
 }
 
 /// The text that the caller of a request plugin gets. What the plugin raised carries InfluxDB 3's prefix.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use tokio::task::JoinSet;
 
-use super::runner::{Next, TriggerRunner};
+use super::runner::{Next, Settles, TriggerRunner};
 use crate::trigger::{Due, Schedule, due};
 
 /// Runs until the trigger is stopped or disables itself.
@@ -18,15 +18,20 @@ pub(super) async fn run(runner: Arc<TriggerRunner>, schedule: Schedule) {
 async fn feed(runner: &Arc<TriggerRunner>, schedule: &Schedule, calls: &mut JoinSet<Next>) {
     // The last tick that needs no call. Ticks that were missed since, also while the runner was away, are due now.
     let mut last = tick_time(runner.cursor.position());
+    let missed = runner.definition.delivery.missed_ticks.unwrap_or_default();
+    let delay = runner.tick_delay();
     loop {
         if runner.stop.is_cancelled() {
             return;
         }
-        match due(schedule, last, runner.clock.now()) {
+        match due(schedule, missed, last, runner.clock.now() - delay) {
             Due::Run(tick) => {
                 last = tick;
                 let occasion = runner.tick(tick);
-                let Some(number) = occasion.number.filter(|number| !runner.cursor.is_done(*number)) else { continue };
+                let Settles::Event(number) = occasion.settles else { continue };
+                if runner.cursor.is_done(number) {
+                    continue;
+                }
                 runner.cursor.begin(number);
                 if runner.definition.run_async {
                     while calls.len() >= runner.workers_max {
@@ -41,7 +46,7 @@ async fn feed(runner: &Arc<TriggerRunner>, schedule: &Schedule, calls: &mut Join
                 }
             }
             Due::Wait(tick) => tokio::select! {
-                () = runner.clock.sleep_until(tick) => {}
+                () = runner.clock.sleep_until(tick + delay) => {}
                 Some(next) = calls.join_next() => if is_over(next) { return },
                 () = runner.stop.cancelled() => return,
             },

@@ -1,6 +1,5 @@
 //! A host that speaks `bulkhead.host.v1`: it pushes its commits with `StreamWal` and answers queries and writes.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -14,14 +13,13 @@ use chrono::{DateTime, SecondsFormat};
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 use hyper_util::rt::TokioIo;
-use parking_lot::Mutex;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-use super::{Host, HostError, MemoryFeed, Parameter, Query, RefusedLines, Rows, WalFeed, Write};
+pub use super::spool::{Spool, Spools};
+use super::{Host, HostError, Parameter, Query, RefusedLines, Rows, WalFeed, Write};
 use crate::journal::{Ledger, Record};
-use crate::limits;
 use crate::session::arrow_ipc;
 
 /// Time to reach the host.
@@ -71,22 +69,8 @@ impl std::fmt::Display for Address {
 pub struct GrpcHost {
     client: HostServiceClient<Channel>,
     address: Address,
-    feeds: Arc<MemoryFeeds>,
+    spools: Arc<Spools>,
     ledger: Arc<Ledger>,
-}
-
-/// A feed for each database, so that a slow trigger of one holds back no other.
-#[derive(Debug, Default)]
-pub struct MemoryFeeds(Mutex<BTreeMap<String, Arc<MemoryFeed>>>);
-
-impl MemoryFeeds {
-    /// The feed of a database.
-    pub fn of(&self, database: &str) -> Arc<MemoryFeed> {
-        let mut feeds = self.0.lock();
-        let feed =
-            feeds.entry(database.to_owned()).or_insert_with(|| Arc::new(MemoryFeed::new(limits::FEED_BYTES_MAX)));
-        Arc::clone(feed)
-    }
 }
 
 impl GrpcHost {
@@ -110,13 +94,13 @@ impl GrpcHost {
         let client = HostServiceClient::new(channel)
             .max_decoding_message_size(transport::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(transport::MESSAGE_BYTES_MAX);
-        Ok(Self { client, address, feeds: Arc::default(), ledger })
+        Ok(Self { client, address, spools: Arc::new(Spools::new(Arc::clone(&ledger))), ledger })
     }
 
-    /// The feeds into which the host's commits go.
+    /// Where the host's commits go.
     #[must_use]
-    pub fn feeds(&self) -> Arc<MemoryFeeds> {
-        Arc::clone(&self.feeds)
+    pub fn spools(&self) -> Arc<Spools> {
+        Arc::clone(&self.spools)
     }
 
     fn error(&self, status: &Status, refused: fn(String) -> HostError) -> HostError {
@@ -254,8 +238,12 @@ impl Host for GrpcHost {
         &self.ledger
     }
 
+    fn readers_joined(&self) {
+        self.spools.open_all();
+    }
+
     fn feed(&self, database: &str) -> Arc<dyn WalFeed> {
-        self.feeds.of(database)
+        self.spools.of(database)
     }
 
     fn database_exists(&self, _database: &str) -> bool {

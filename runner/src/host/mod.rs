@@ -8,6 +8,7 @@ pub mod embedded;
 mod feed;
 pub mod grpc;
 mod readers;
+mod spool;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
-pub use feed::{FeedCommit, FeedDatabase, FeedError, FeedTable, MemoryFeed, WalFeed};
+pub use feed::{FeedCommit, FeedDatabase, FeedError, FeedTable, WalFeed};
 pub use readers::ReaderId;
 
 use crate::journal::{Ledger, Record};

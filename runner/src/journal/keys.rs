@@ -15,6 +15,18 @@ pub enum Kind {
     Seen,
     /// An event beyond [`Kind::At`] that an asynchronous trigger is done with.
     Done,
+    /// A part of a batch that is being cut, and that is done.
+    Part,
+    /// What is known of a dead letter.
+    Letter,
+    /// The rows of a dead letter.
+    LetterRows,
+    /// A batch that a remote host streamed.
+    Spool,
+    /// The number of the last such batch.
+    SpoolHead,
+    /// By what such a batch is known again, by the host's number.
+    SpoolSeen,
 }
 
 impl Kind {
@@ -23,6 +35,12 @@ impl Kind {
             Self::At => "at",
             Self::Seen => "seen",
             Self::Done => "done",
+            Self::Part => "part",
+            Self::Letter => "letter",
+            Self::LetterRows => "letter-rows",
+            Self::Spool => "spool",
+            Self::SpoolHead => "spool-head",
+            Self::SpoolSeen => "spool-seen",
         }
     }
 
@@ -30,6 +48,30 @@ impl Kind {
     #[must_use]
     pub fn prefix(self) -> String {
         format!("{}{SEPARATOR}", self.word())
+    }
+
+    /// The key of a record with a name of its own.
+    #[must_use]
+    pub fn named(self, name: &str) -> String {
+        format!("{}{}", self.prefix(), plain(name))
+    }
+
+    /// The key of a database's record.
+    #[must_use]
+    pub fn in_database(self, database: &str) -> String {
+        self.named(database)
+    }
+
+    /// What the keys of a database's numbered records begin with.
+    #[must_use]
+    pub fn all_in(self, database: &str) -> String {
+        format!("{}{SEPARATOR}", self.named(database))
+    }
+
+    /// The key of one of a database's numbered records. Keys sort by the number.
+    #[must_use]
+    pub fn numbered_in(self, database: &str, number: u64) -> String {
+        format!("{}{number:020}", self.all_in(database))
     }
 
     /// The key of a trigger's record.

@@ -129,6 +129,20 @@ impl Ledger {
         }
     }
 
+    /// The first key that begins with `prefix`, among those in the file. It is for what a start finds.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn first(&self, prefix: &str) -> Result<Option<String>, StoreError> {
+        Ok(self.store.range(prefix, prefix, 1)?.pop().map(|(key, _)| key))
+    }
+
+    /// A failure of the work on the file.
+    #[must_use]
+    pub fn failed(&self, reason: &dyn std::fmt::Display) -> StoreError {
+        self.store.failed(reason)
+    }
+
     /// The records whose keys begin with `prefix`, in order.
     ///
     /// # Errors

@@ -6,13 +6,17 @@
 
 mod keys;
 mod ledger;
+mod letter;
 mod progress;
 mod store;
+mod tables;
 
 pub use keys::{Kind, number, trigger_of};
 pub use ledger::Ledger;
+pub use letter::Letter;
 pub use progress::{Mark, Progress};
 pub use store::StoreError;
+pub use tables::{decode_tables, encode_tables};
 
 use bytes::Bytes;
 

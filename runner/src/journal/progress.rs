@@ -55,6 +55,12 @@ impl Progress {
         self.done.len()
     }
 
+    /// The last event that was begun or passed over.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
     /// The event up to which all are done.
     #[must_use]
     pub fn position(&self) -> u64 {

@@ -142,12 +142,12 @@ impl Store {
         }
         // A file that somebody changed is found out here, not in the middle of the work.
         let opened = Builder::new().set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true).create(&self.path);
-        let opened = Arc::new(opened.map_err(|error| self.failed(&error.into()))?);
+        let opened = Arc::new(opened.map_err(|error| self.failed(&error))?);
         *database = Some(Arc::clone(&opened));
         Ok(opened)
     }
 
-    fn failed(&self, error: &redb::Error) -> StoreError {
+    pub(super) fn failed(&self, error: &dyn std::fmt::Display) -> StoreError {
         StoreError::Failed { path: self.path.display().to_string(), reason: error.to_string() }
     }
 }

@@ -133,6 +133,8 @@ pub struct Call {
     pub cancel: CancellationToken,
     /// Whether the caller waits out a restart delay; a person at the other end of a request does not.
     pub patient: bool,
+    /// Longest wait for a worker that is free; for ever when it is absent.
+    pub queue_timeout: Option<Duration>,
     /// Takes a response that comes in parts, when somebody waits for one.
     pub body: Option<BodySink>,
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulkhead_proto::types::v1::{Event, ScheduleTick, TableBatch, WalBatch, event};
+use bulkhead_proto::types::v1::{Event, Failure, FailureKind, ScheduleTick, TableBatch, WalBatch, event};
 use bulkhead_proto::worker::v1::session_response::Order;
 use bulkhead_proto::worker::v1::{Invoke, InvokeRows};
 use parking_lot::Mutex;
@@ -59,8 +59,16 @@ impl Pool {
     /// Makes a call on a worker that is free, or on a new one.
     pub async fn run(&self, call: Call) -> CallResult {
         let asked = Instant::now();
+        let queued_too_long = async {
+            match call.queue_timeout {
+                Some(most) => sleep(most).await,
+                None => std::future::pending().await,
+            }
+        };
         let permit = tokio::select! {
+            biased;
             permit = self.permits.acquire() => permit,
+            () = queued_too_long => return waited_in_vain(call.queue_timeout.unwrap_or_default()),
             () = call.cancel.cancelled() => return failed(&WorkerEnd::Cancelled, String::new()),
         };
         let Ok(_permit) = permit else { return failed(&WorkerEnd::Stopped, String::new()) };
@@ -135,6 +143,12 @@ fn failed(end: &WorkerEnd, stderr_tail: String) -> CallResult {
         worker: None,
         costs: CallCosts::default(),
     }
+}
+
+fn waited_in_vain(most: Duration) -> CallResult {
+    let message = format!("waited {} for its turn in vain", humantime::format_duration(most));
+    let failure = Failure { kind: FailureKind::Deadline.into(), message, ..Failure::default() };
+    CallResult { end: CallEnd::Failed(failure), elapsed: Duration::ZERO, worker: None, costs: CallCosts::default() }
 }
 
 /// The orders that make a call. Rows beyond the size of one message follow in further ones.

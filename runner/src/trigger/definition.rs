@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::delivery::Delivery;
 use super::permissions::Permissions;
-use super::policy::{Backoff, RetryPolicy};
+use super::policy::RetryPolicy;
+use super::schedule::Schedule;
 use super::spec::TriggerSpec;
 use crate::limits;
 
@@ -133,6 +135,9 @@ pub struct TriggerDefinition {
     /// What it may do beyond computing.
     #[serde(default)]
     pub permissions: Permissions,
+    /// How its events are delivered, beyond InfluxDB 3's settings.
+    #[serde(default, skip_serializing_if = "Delivery::is_default")]
+    pub delivery: Delivery,
     /// Whether the trigger is registered without being run.
     #[serde(default)]
     pub disabled: bool,
@@ -171,6 +176,13 @@ impl TriggerDefinition {
         Ok(())
     }
 
+    /// The schedule of a scheduled trigger.
+    #[must_use]
+    pub fn schedule(&self) -> Option<Schedule> {
+        // The zone was checked when the trigger was made.
+        Some(self.spec.schedule()?.in_zone(self.delivery.zone().unwrap_or_default()))
+    }
+
     /// Longest run of one invocation, given the runner's default.
     #[must_use]
     pub fn timeout(&self, default: Duration) -> Duration {
@@ -183,7 +195,8 @@ impl TriggerDefinition {
         RetryPolicy {
             behavior: self.error_behavior,
             attempts_max: self.attempts_max.unwrap_or(limits::RETRY_ATTEMPTS_MAX).max(1),
-            backoff: Backoff::RETRY,
+            backoff: self.delivery.backoff(),
+            no_retry_on: self.delivery.no_retry_on.clone(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a trigger is, when it runs and what follows a failure. Pure: no I/O, no clock, no async.
 
 mod definition;
+mod delivery;
 mod permissions;
 mod policy;
 mod schedule;
@@ -9,7 +10,8 @@ mod spec;
 pub use definition::{
     ErrorBehavior, PluginLocation, REPOSITORY_PREFIX, TriggerDefinition, TriggerId, TriggerNameError,
 };
+pub use delivery::{Delivery, Span};
 pub use permissions::{NetPermission, PermissionError, Permissions, parse_size};
-pub use policy::{AfterFailure, Backoff, RetryPolicy, after_failure};
-pub use schedule::{Due, Schedule, due};
+pub use policy::{AfterFailure, Backoff, Cause, RetryPolicy, after_failure};
+pub use schedule::{Due, MissedTicks, Schedule, due};
 pub use spec::{SpecError, TriggerKind, TriggerSpec, normalised_cron};

@@ -7,7 +7,6 @@ use bulkhead_proto::runner::v1::runner_service_client::RunnerServiceClient;
 use bulkhead_proto::runner::v1::trigger_spec::Kind;
 use bulkhead_proto::types::v1::{Failure, HttpRequest, HttpResponse, KeyValue, Outcome, WalBatch, outcome};
 use bytes::Bytes;
-use futures_util::FutureExt;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
@@ -231,7 +230,7 @@ impl Client {
     pub(super) async fn try_stream(&mut self) -> Result<WalStream, Status> {
         let (batches, queue) = mpsc::channel(STREAM_QUEUE);
         let acks = soon("StreamWal", self.calls.stream_wal(ReceiverStream::new(queue))).await?.into_inner();
-        Ok(WalStream { batches: Some(batches), acks, fence: self.clone() })
+        Ok(WalStream { batches: Some(batches), acks })
     }
 
     pub(super) async fn stream(&mut self) -> WalStream {
@@ -243,7 +242,6 @@ impl Client {
 pub(super) struct WalStream {
     batches: Option<mpsc::Sender<wire::StreamWalRequest>>,
     acks: Streaming<wire::StreamWalResponse>,
-    fence: Client,
 }
 
 impl WalStream {
@@ -276,15 +274,6 @@ impl WalStream {
         }
         assert_eq!(acks.last(), Some(&sequence));
         acks
-    }
-
-    /// No acknowledgement has been sent that nobody has read. What the runner sent before it answers another call on the
-    /// same connection is here when that answer is.
-    pub(super) async fn assert_silent(&mut self) {
-        self.fence.runner().await;
-        if let Some(ack) = self.acks.message().now_or_never() {
-            panic!("nothing should be acknowledged yet: {ack:?}");
-        }
     }
 
     /// Says that no more batches come.

@@ -142,6 +142,14 @@ impl FakeHost {
         self.applied().iter().flat_map(lines).collect()
     }
 
+    /// Waits until so many writes are applied.
+    pub(super) fn until_applied(&self, count: usize) {
+        until(&format!("{count} writes are applied"), || match self.applied().len() {
+            applied if applied >= count => Ok(()),
+            _ => Err(format!("{:?}", self.lines())),
+        });
+    }
+
     /// Waits for an applied write that has a line which `wanted` accepts.
     pub(super) fn until_written(&self, wanted: impl Fn(&str) -> bool) -> wire::WriteRequest {
         until("the line is written", || {
@@ -214,7 +222,11 @@ impl HostService for State {
         let on_write = Arc::clone(&self.on_write.lock());
         match on_write(before, &request) {
             Reply::Done(()) => {
-                self.applied.lock().push(request);
+                let mut applied = self.applied.lock();
+                // As the contract says: at most once.
+                if applied.iter().all(|known| known.idempotency_key != request.idempotency_key) {
+                    applied.push(request);
+                }
                 Ok(Response::new(wire::WriteResponse {}))
             }
             Reply::Refuse(status) => Err(status),

@@ -19,6 +19,7 @@ async fn a_write_that_the_host_cannot_take_now_is_repeated_as_it_was() {
     let mut stream = client.stream().await;
     stream.send(rows::commit("db", 1, "weather", &[1.0])).await;
     stream.acks_up_to("db", 1).await;
+    delegation.host.until_applied(1);
     let attempts = delegation.host.attempted();
     assert_eq!(attempts.len(), 3);
     assert!(attempts.iter().all(|attempt| *attempt == attempts[0]), "{attempts:?}");
@@ -38,9 +39,10 @@ async fn a_write_arrives_when_the_host_is_back() {
     until_file(&started).await;
     delegation.host.stop();
     make_file(&gate);
-    stream.assert_silent().await;
-    delegation.host.come_back();
     stream.acks_up_to("db", 1).await;
+    until_true("the write waits", || delegation.runner.stderr().contains("could not be handed to the host"));
+    delegation.host.come_back();
+    delegation.host.until_applied(1);
     assert_eq!(delegation.host.lines(), ["derived,source=weather,by=- rows=1i,total=1.0,text=0i"]);
 }
 
@@ -72,6 +74,7 @@ async fn an_event_waits_for_its_host_and_keeps_its_key_and_its_time() {
     let mut stream = client.stream().await;
     stream.send(rows::commit("db", 1, "weather", &[1.0])).await;
     stream.acks_up_to("db", 1).await;
+    delegation.host.until_applied(1);
     let attempts = delegation.host.attempted();
     assert_eq!(attempts.len(), 10);
     assert!(attempts.iter().all(|attempt| *attempt == attempts[0]), "{attempts:?}");

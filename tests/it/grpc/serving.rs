@@ -72,8 +72,10 @@ async fn triggers_and_their_files_outlive_the_runner() {
         let seen = json(&response(client.call("package", &[("do", "echo")], b"").await));
         assert_eq!(seen["args"]["k"], "v");
         let mut stream = client.stream().await;
-        stream.send(rows::commit("db", 1, "weather", &[1.0])).await;
-        stream.acks_up_to("db", 1).await;
+        let number = 1 + u64::from(by_force);
+        stream.send(rows::commit("db", number, "weather", &[1.0])).await;
+        stream.acks_up_to("db", number).await;
+        delegation.host.until_applied(usize::try_from(number).unwrap());
     }
     assert_eq!(delegation.host.lines().len(), 2);
     drop(client);

@@ -40,7 +40,8 @@ async fn triggers_of_all_kinds_are_registered_as_they_are_asked_for() {
         ("path", request(), path("a/b")),
     ] {
         let mut asked = with_arguments(trigger(trigger_name, source, kind), &[("k", "v")]);
-        asked.error_policy = Some(wire::ErrorPolicy { action: ErrorAction::Retry.into(), attempts_max: 3 });
+        asked.error_policy =
+            Some(wire::ErrorPolicy { action: ErrorAction::Retry.into(), attempts_max: 3, ..Default::default() });
         asked.allow_concurrent = true;
         asked.timeout = Some(seconds(30));
         let created = client.create(asked.clone()).await;
@@ -200,7 +201,8 @@ async fn the_state_of_a_trigger_tells_what_is_wrong_with_it() {
     assert_eq!(status.code(), Code::NotFound, "{status}");
 
     let mut disabling = trigger("disabling", derive(), all_tables());
-    disabling.error_policy = Some(wire::ErrorPolicy { action: ErrorAction::Disable.into(), attempts_max: 0 });
+    disabling.error_policy =
+        Some(wire::ErrorPolicy { action: ErrorAction::Disable.into(), attempts_max: 0, ..Default::default() });
     client.create(with_arguments(disabling, &[("fail", "yes")])).await;
     let mut stream = client.stream().await;
     stream.send(super::rows::commit("db", 1, "weather", &[1.0])).await;

@@ -117,3 +117,28 @@ fn a_slow_trigger_delays_neither_its_neighbours_nor_writes() {
     runner.delete("slow", false).is(200, "");
     assert!(begun.elapsed() < Duration::from_secs(20), "an endless run holds no change up: {:?}", begun.elapsed());
 }
+
+#[test]
+fn a_request_that_waits_too_long_for_its_turn_is_told_so_and_delays_nobody() {
+    let runner = TestRunner::start_with(&["--request-queue-timeout", "300ms"]);
+    runner.fixture("gate.py");
+    runner.plugin("nap.py", NAP);
+    runner.create(&Trigger::new("gate", "gate.py", "request:gate"));
+    runner.create(&Trigger::new("nap", "nap.py", "request:nap"));
+    let client = runner.client();
+    let first = std::thread::spawn(move || client.engine("gate"));
+    runner.until_logged("gate", "INFO waiting");
+    let waiting: Vec<_> = (0..20)
+        .map(|_| {
+            let client = runner.client();
+            std::thread::spawn(move || client.engine("gate"))
+        })
+        .collect();
+    assert_eq!(runner.engine("nap?seconds=0").status, 200, "another trigger is not held up");
+    for answer in waiting {
+        answer.join().unwrap().contains(504, "waited 300ms for its turn in vain");
+    }
+    std::fs::write(runner.plugin_dir().join("go"), "").unwrap();
+    first.join().unwrap().is(200, "gone through");
+    runner.engine("gate").is(200, "gone through");
+}

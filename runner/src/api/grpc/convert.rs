@@ -10,7 +10,8 @@ use crate::catalog::CatalogError;
 use crate::dispatch::{EngineError, TriggerInfo, TriggerState};
 use crate::plugin_files::PluginFileError;
 use crate::trigger::{
-    ErrorBehavior, NetPermission, Permissions, PluginLocation, TriggerDefinition, TriggerId, TriggerSpec,
+    Delivery, ErrorBehavior, NetPermission, Permissions, PluginLocation, Span, TriggerDefinition, TriggerId,
+    TriggerSpec,
 };
 
 /// `databases/{database}/triggers/{trigger}` taken apart.
@@ -30,7 +31,7 @@ pub(super) fn trigger_id(name: &str) -> Result<TriggerId, Status> {
 
 /// The definition that a host sent. `plugin` is where its code was put.
 pub(super) fn definition(trigger: &wire::Trigger, plugin: PluginLocation) -> Result<TriggerDefinition, Status> {
-    let policy = trigger.error_policy.unwrap_or_default();
+    let policy = trigger.error_policy.clone().unwrap_or_default();
     let error_behavior = match policy.action() {
         wire::ErrorAction::Unspecified | wire::ErrorAction::Log => ErrorBehavior::Log,
         wire::ErrorAction::Retry => ErrorBehavior::Retry,
@@ -48,6 +49,7 @@ pub(super) fn definition(trigger: &wire::Trigger, plugin: PluginLocation) -> Res
         run_async: trigger.allow_concurrent,
         error_behavior,
         attempts_max: (policy.attempts_max > 0).then_some(policy.attempts_max),
+        delivery: delivery(&policy)?,
         timeout_ms: timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
         permissions: permissions(trigger.permissions.as_ref()),
         disabled: trigger.disabled,
@@ -94,6 +96,25 @@ fn wire_permissions(permissions: &Permissions) -> wire::Permissions {
         files_max: permissions.max_files,
         tmp_bytes: permissions.tmp_size,
     }
+}
+
+fn delivery(policy: &wire::ErrorPolicy) -> Result<Delivery, Status> {
+    let span = |value: &Option<prost_types::Duration>, what| {
+        value.as_ref().map(|value| duration(value, what).map(Span)).transpose()
+    };
+    Ok(Delivery {
+        backoff_initial: span(&policy.backoff_initial, "backoff_initial")?,
+        backoff_factor: policy.backoff_factor,
+        backoff_cap: span(&policy.backoff_cap, "backoff_cap")?,
+        backoff_jitter: policy.backoff_jitter,
+        no_retry_on: policy.no_retry_on.clone(),
+        isolate_poison: policy.isolate_poison,
+        ..Delivery::default()
+    })
+}
+
+fn wire_span(span: Option<Span>) -> Option<prost_types::Duration> {
+    span.and_then(|span| prost_types::Duration::try_from(span.0).ok())
 }
 
 /// All forms go through the text form, so that the same rules hold for every client.
@@ -150,6 +171,12 @@ pub(super) fn trigger(info: &TriggerInfo) -> wire::Trigger {
         error_policy: Some(wire::ErrorPolicy {
             action: action.into(),
             attempts_max: definition.attempts_max.unwrap_or_default(),
+            backoff_initial: wire_span(definition.delivery.backoff_initial),
+            backoff_factor: definition.delivery.backoff_factor,
+            backoff_cap: wire_span(definition.delivery.backoff_cap),
+            backoff_jitter: definition.delivery.backoff_jitter,
+            no_retry_on: definition.delivery.no_retry_on.clone(),
+            isolate_poison: definition.delivery.isolate_poison,
         }),
         allow_concurrent: definition.run_async,
         state: state.into(),
@@ -167,7 +194,11 @@ pub(super) fn status(error: &EngineError) -> Status {
     let text = error.to_string();
     match error {
         EngineError::AlreadyExists | EngineError::PathTaken { .. } => Status::already_exists(text),
-        EngineError::NotFound(_) | EngineError::DatabaseNotFound(_) => Status::not_found(text),
+        EngineError::NotFound(_) | EngineError::DatabaseNotFound(_) | EngineError::LetterNotFound(_) => {
+            Status::not_found(text)
+        }
+        EngineError::NotRunning(_) => Status::failed_precondition(text),
+        EngineError::Settings(_) => Status::invalid_argument(text),
         EngineError::Plugin(PluginFileError::NotFound(_)) => Status::not_found(text),
         EngineError::Plugin(PluginFileError::Unreadable { .. }) => Status::internal(text),
         EngineError::Plugin(_) | EngineError::Unusable(_) | EngineError::Name(_) | EngineError::Permission(_) => {
@@ -181,7 +212,10 @@ pub(super) fn status(error: &EngineError) -> Status {
         | EngineError::NoDirectory(_) => Status::failed_precondition(text),
         EngineError::TooMany | EngineError::TooManyDryRuns => Status::resource_exhausted(text),
         EngineError::Catalog(CatalogError::Conflict) => Status::aborted(text),
-        EngineError::Catalog(_) | EngineError::Journal(_) => Status::internal(text),
+        EngineError::Catalog(_)
+        | EngineError::Journal(_)
+        | EngineError::Store(_)
+        | EngineError::LetterUnreadable { .. } => Status::internal(text),
         EngineError::Stopping => Status::unavailable(text),
     }
 }
@@ -215,6 +249,13 @@ mod tests {
                     allow_env: vec!["TOKEN".into()],
                     memory: Some(64 << 20),
                     ..Permissions::default()
+                },
+                delivery: Delivery {
+                    backoff_initial: Some(Span(Duration::from_secs(1))),
+                    backoff_factor: Some(3.0),
+                    no_retry_on: vec!["load".into()],
+                    isolate_poison: true,
+                    ..Delivery::default()
                 },
                 disabled: true,
                 disabled_reason: None,

@@ -18,7 +18,6 @@ use tonic::transport::Server;
 use crate::host::grpc::Address;
 
 pub use service::GrpcApi;
-pub use stream_wal::StreamEnds;
 
 /// Serves the API on `address` until `stop` resolves.
 ///

@@ -7,13 +7,14 @@ use bulkhead_proto::runner::v1 as wire;
 use bulkhead_proto::runner::v1::runner_service_server::RunnerService;
 use bulkhead_proto::types::v1::{Outcome, Success, outcome};
 use futures_util::stream::BoxStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::stream_wal::{self, StreamEnds};
+use super::stream_wal;
 use super::{convert, uploads};
 use crate::clock::SharedClock;
 use crate::dispatch::{Engine, PluginCheck, RequestEnd};
-use crate::host::grpc::MemoryFeeds;
+use crate::host::grpc::Spools;
 use crate::trigger::{PluginLocation, TriggerDefinition, TriggerId};
 
 /// Triggers on a page of `ListTriggers` at the most.
@@ -25,11 +26,11 @@ pub struct GrpcApi {
     /// The triggers.
     pub engine: Arc<Engine>,
     /// Where a delegating host's commits go; `None` when the runner holds the data itself.
-    pub feeds: Option<Arc<MemoryFeeds>>,
+    pub spools: Option<Arc<Spools>>,
     /// The time.
     pub clock: SharedClock,
-    /// When streams end.
-    pub ends: StreamEnds,
+    /// The runner is stopping: streams take in no more.
+    pub intake: CancellationToken,
     /// Held while plugin files are stored for a trigger or removed after one.
     pub storing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -114,13 +115,13 @@ impl RunnerService for GrpcApi {
     }
 
     async fn stream_wal(&self, request: Request<Streaming<wire::StreamWalRequest>>) -> Answer<Self::StreamWalStream> {
-        let feeds = self.feeds.clone().ok_or_else(|| {
+        let spools = self.spools.clone().ok_or_else(|| {
             Status::failed_precondition(
                 "this runner has an embedded host; start it with `--host grpc` to stream another host's WAL",
             )
         })?;
         let batches = request.into_inner();
-        Ok(Response::new(stream_wal::run(batches, feeds, Arc::clone(&self.clock), self.ends.clone())))
+        Ok(Response::new(stream_wal::run(batches, spools, Arc::clone(&self.clock), self.intake.clone())))
     }
 
     async fn call_trigger(&self, request: Request<wire::CallTriggerRequest>) -> Answer<wire::CallTriggerResponse> {

@@ -2,6 +2,7 @@
 
 mod body;
 mod databases;
+mod dead_letters;
 mod engine;
 mod flight;
 mod format;
@@ -64,6 +65,7 @@ pub async fn serve(
 
 fn router(api: HttpApi) -> Router {
     let triggers = "/api/v3/configure/processing_engine_trigger";
+    let letters = "/api/v3/configure/dead_letter";
     Router::new()
         .route("/health", get(|| async { "OK" }))
         .route("/ping", get(ping))
@@ -80,6 +82,9 @@ fn router(api: HttpApi) -> Router {
         .route("/api/v3/plugin_test/request", post(plugin_test::request))
         .route("/api/v3/plugins/files", post(plugins::create_file).put(plugins::update_file))
         .route("/api/v3/plugins/directory", put(plugins::update_directory))
+        .route(letters, get(dead_letters::list))
+        .route(&format!("{letters}/{{id}}"), get(dead_letters::get).delete(dead_letters::discard))
+        .route(&format!("{letters}/{{id}}/replay"), post(dead_letters::replay))
         .route("/api/v3/engine/", any(engine::call_root))
         .route("/api/v3/engine/{*path}", any(engine::call))
         .route_service(flight::ROUTE, flight::service(api.clone()))

@@ -51,7 +51,11 @@ impl From<EngineError> for Refusal {
             EngineError::AlreadyExists | EngineError::PathTaken { .. } | EngineError::Running(_) => {
                 StatusCode::CONFLICT
             }
-            EngineError::NotFound(_) | EngineError::DatabaseNotFound(_) => StatusCode::NOT_FOUND,
+            EngineError::NotFound(_) | EngineError::DatabaseNotFound(_) | EngineError::LetterNotFound(_) => {
+                StatusCode::NOT_FOUND
+            }
+            EngineError::NotRunning(_) => StatusCode::CONFLICT,
+            EngineError::Settings(_) => StatusCode::BAD_REQUEST,
             EngineError::Plugin(PluginFileError::NotFound(_)) | EngineError::NoPluginOf(_) => StatusCode::NOT_FOUND,
             EngineError::Plugin(PluginFileError::Unreadable { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
             EngineError::Plugin(PluginFileError::PluginDirOnly) => StatusCode::FORBIDDEN,
@@ -67,7 +71,10 @@ impl From<EngineError> for Refusal {
             }
             EngineError::TooMany => StatusCode::UNPROCESSABLE_ENTITY,
             EngineError::Catalog(CatalogError::Conflict) => StatusCode::CONFLICT,
-            EngineError::Catalog(_) | EngineError::Journal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            EngineError::Catalog(_)
+            | EngineError::Journal(_)
+            | EngineError::Store(_)
+            | EngineError::LetterUnreadable { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             EngineError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self(status, error.to_string())

@@ -13,7 +13,7 @@ use super::params::{Params, json_body};
 use super::reply::{Refusal, done};
 use super::{HttpApi, body};
 use crate::dispatch::PluginCheck;
-use crate::trigger::{ErrorBehavior, Permissions, PluginLocation, TriggerDefinition, TriggerId, TriggerSpec};
+use crate::trigger::{Delivery, ErrorBehavior, Permissions, PluginLocation, TriggerDefinition, TriggerId, TriggerSpec};
 
 #[derive(Deserialize)]
 struct CreateTrigger {
@@ -43,6 +43,9 @@ struct Settings {
     /// What it may do beyond computing; ours.
     #[serde(flatten)]
     permissions: Permissions,
+    /// How events are delivered; ours.
+    #[serde(flatten)]
+    delivery: Delivery,
 }
 
 /// The documentation writes `"Log"`, the server understood `"log"` only.
@@ -85,6 +88,7 @@ pub(super) async fn create(State(api): State<HttpApi>, headers: HeaderMap, body:
         attempts_max: request.trigger_settings.attempts_max,
         timeout_ms,
         permissions: request.trigger_settings.permissions,
+        delivery: request.trigger_settings.delivery,
         disabled: request.disabled,
         disabled_reason: None,
     };

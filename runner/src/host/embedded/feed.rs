@@ -47,10 +47,6 @@ impl Feed {
 }
 
 impl WalFeed for Feed {
-    fn is_durable(&self) -> bool {
-        true
-    }
-
     fn head(&self) -> watch::Receiver<u64> {
         self.host.head()
     }
