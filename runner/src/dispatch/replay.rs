@@ -30,7 +30,9 @@ impl Engine {
     /// When there is no such letter, or its trigger does not run.
     pub async fn replay(&self, id: &str) -> Result<Replayed, EngineError> {
         let mut letter = self.letters().get(id)?;
+        let is_enabled = self.get(&letter.trigger).is_some_and(|trigger| !trigger.definition.disabled);
         let runner = self.runner_of(&letter.trigger).filter(|it| it.definition.spec.kind() == TriggerKind::Wal);
+        let runner = runner.filter(|_| is_enabled);
         let runner = runner.ok_or_else(|| EngineError::NotRunning(letter.trigger.name.clone()))?;
         let tables = self.letters().rows(id)?;
         let database = letter.trigger.database.clone();

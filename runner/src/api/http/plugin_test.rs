@@ -191,7 +191,7 @@ fn next_time(schedule: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, String
     let expression = normalised_cron(schedule);
     let parsed: cron::Schedule =
         expression.parse().map_err(|error: cron::error::Error| format!("invalid cron syntax: {error}"))?;
-    let next = Schedule::Cron(Box::new(parsed)).next_after(now);
+    let next = Schedule::Cron(Box::new(parsed), chrono_tz::Tz::UTC).next_after(now);
     next.ok_or_else(|| format!("cron schedule never triggers: {schedule}"))
 }
 
