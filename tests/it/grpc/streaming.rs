@@ -273,7 +273,7 @@ async fn what_a_stopping_runner_has_acknowledged_is_done_by_the_next_one() {
         if is_drained {
             make_file(&gate);
         }
-        while let Ok(Some(ack)) = stream.next().await {
+        if let Ok(Some(ack)) = stream.next().await {
             panic!("nothing is left to acknowledge: {ack:?}");
         }
         delegation.runner.wait();
