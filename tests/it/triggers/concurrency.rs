@@ -123,7 +123,7 @@ fn a_request_that_waits_too_long_for_its_turn_is_told_so_and_delays_nobody() {
     let runner = TestRunner::start_with(&["--request-queue-timeout", "300ms"]);
     runner.fixture("gate.py");
     runner.plugin("nap.py", NAP);
-    runner.create(&Trigger::new("gate", "gate.py", "request:gate"));
+    runner.create(&Trigger::new("gate", "gate.py", "request:gate").setting("allow_read", serde_json::json!(["."])));
     runner.create(&Trigger::new("nap", "nap.py", "request:nap"));
     let client = runner.client();
     let first = std::thread::spawn(move || client.engine("gate"));
