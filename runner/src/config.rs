@@ -49,6 +49,8 @@ pub struct Config {
     pub async_workers_max: usize,
     /// Resource limits of every worker process.
     pub worker_resources: ResourceLimits,
+    /// Memory of one worker and all that it starts, bytes.
+    pub worker_memory_bytes: u64,
     /// Time for running invocations to end when the runner stops.
     pub shutdown_timeout: Duration,
     /// Where `gh:` plugins come from.
@@ -104,6 +106,7 @@ impl Config {
             worker_idle_timeout: limits::WORKER_IDLE_TIMEOUT,
             async_workers_max: limits::ASYNC_WORKERS_MAX,
             worker_resources: ResourceLimits::default(),
+            worker_memory_bytes: limits::WORKER_MEMORY_BYTES,
             shutdown_timeout: limits::SHUTDOWN_TIMEOUT,
             plugin_repository: DEFAULT_REPOSITORY.to_owned(),
             plugin_dir_only: false,

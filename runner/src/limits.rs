@@ -207,10 +207,26 @@ pub const FORWARDED_CONNECTIONS_MAX: usize = 64;
 /// Time for the runner to connect to a host on behalf of a worker.
 pub const FORWARD_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Memory of one worker and all that it starts, unless its trigger or the operator says otherwise, bytes. Python with pandas
+/// and Arrow takes 100 MB before it has any data.
+pub const WORKER_MEMORY_BYTES: u64 = 512 << 20;
+
+/// Private memory beyond its limit that a worker's process may reserve between two looks of the watchdog, bytes: thread
+/// stacks, arenas of allocators.
+pub const WORKER_MEMORY_RESERVE_BYTES: u64 = 32 << 20;
+
+/// Least distance between a worker's memory limit and the sum at which it is killed, bytes. It is an eighth of the limit when
+/// that is more. It is no less than what private memory may exceed the limit by, so that this meets the kernel's limit first.
+pub const WORKER_MEMORY_TOLERANCE_BYTES: u64 = WORKER_MEMORY_UNTOUCHED_BYTES;
+
+/// Private memory that a process reserves and does not touch, bytes, as far as it is not known for the very process: with numpy,
+/// pandas and Arrow loaded and a few threads it was some 50 MB.
+pub const WORKER_MEMORY_UNTOUCHED_BYTES: u64 = 64 << 20;
+
 /// Least memory that a worker may be limited to, bytes: the interpreter, its session and a small plugin.
 pub const WORKER_MEMORY_BYTES_MIN: u64 = 32 << 20;
 
-/// Private memory that libraries reserve and never touch, bytes; it is added to the memory that a trigger is granted.
+/// Most private memory that libraries may reserve and never touch, bytes; it is added to the memory that a trigger is granted.
 pub const WORKER_MEMORY_SLACK_BYTES: u64 = 256 << 20;
 
 /// Least number of processes and threads: process 1, the worker and its session's thread.

@@ -31,7 +31,7 @@ use crate::journal::Ledger;
 use crate::limits;
 use crate::logs::LogStore;
 use crate::plugin_files::PluginFiles;
-use crate::supervisor::{Supervisor, WorkerPackage, WorkerRegistry, WorkerSettings};
+use crate::supervisor::{Supervisor, Watchdog, WorkerPackage, WorkerRegistry, WorkerSettings};
 use crate::system_tables::SystemTables;
 
 /// A runner that could not be started: what, and what to do.
@@ -294,6 +294,7 @@ fn supervisor(
     registry: &Arc<WorkerRegistry>,
 ) -> Result<Supervisor, StartError> {
     let launcher = Launcher::of_this_binary().map_err(|error| StartError::new(error.to_string()))?;
+    let watchdog = Watchdog::start().map_err(|error| StartError::new(format!("watchdog of memory: {error}")))?;
     let package = WorkerPackage::materialise(&node.directory.join("worker-package"), None)
         .map_err(|error| StartError::new(error.to_string()))?;
     // Environments hold no data and are shared by the nodes of a data directory.
@@ -313,11 +314,13 @@ fn supervisor(
         package: Arc::new(package),
         environments: Arc::new(environments),
         registry: Arc::clone(registry),
+        watchdog: Arc::new(watchdog),
         clock: Arc::clone(clock),
         tracker: TaskTracker::new(),
         settings: WorkerSettings {
             idle_timeout: config.worker_idle_timeout,
             resources: config.worker_resources,
+            memory_bytes: config.worker_memory_bytes,
             homes: node.directory.join("homes"),
             emulate: config.emulate,
         },

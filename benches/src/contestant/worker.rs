@@ -10,7 +10,8 @@ use bulkhead::limits;
 use bulkhead::logs::LogStore;
 use bulkhead::session::{Questions, ResponseStream};
 use bulkhead::supervisor::{
-    Call, CallEnd, CallEvent, LateWrites, Pool, Supervisor, WorkerPackage, WorkerRegistry, WorkerSettings, WorkerSpec,
+    Call, CallEnd, CallEvent, LateWrites, Pool, Supervisor, Watchdog, WorkerPackage, WorkerRegistry, WorkerSettings,
+    WorkerSpec,
 };
 use bulkhead::trigger::{Permissions, TriggerId};
 use bulkhead_launcher::{Launcher, ResourceLimits};
@@ -62,11 +63,13 @@ impl Runner {
             package: Arc::new(package),
             environments: Arc::new(environments),
             registry: Arc::new(WorkerRegistry::default()),
+            watchdog: Arc::new(Watchdog::start()?),
             clock: Arc::clone(&clock),
             tracker: TaskTracker::new(),
             settings: WorkerSettings {
                 idle_timeout: IDLE_TIMEOUT,
                 resources: ResourceLimits::default(),
+                memory_bytes: limits::WORKER_MEMORY_BYTES,
                 homes: root.join("homes"),
                 emulate: None,
             },

@@ -34,6 +34,7 @@ mod exit;
 mod holder;
 mod launch;
 pub mod limits;
+mod memory;
 mod policy;
 mod probe;
 mod processes;
@@ -48,6 +49,7 @@ pub use control::{ControlError, Order, Report, ReportDecoder, Step, Usage, encod
 pub use exit::{Exit, describe_exit};
 pub use holder::launcher_main;
 pub use launch::{LaunchError, Launched, Launcher};
+pub use memory::{MemoryGauge, MemoryGlance, MemoryUse};
 pub use nix::unistd::Pid;
 pub use policy::{LaunchPolicy, PolicyError, ResourceLimits};
 pub use probe::{PROBE_ARGUMENT, ProbeResult, ProbeTargets, probe_main, read_probe};

@@ -106,6 +106,9 @@ pub struct ResourceLimits {
     pub address_space_bytes: Option<u64>,
     /// Private writable memory, bytes. Default [`limits::DATA_BYTES`].
     pub data_bytes: Option<u64>,
+    /// The same as it is at the start; whoever watches the process may raise it to [`Self::data_bytes`]. Default `None`: it
+    /// is that from the start.
+    pub data_bytes_at_start: Option<u64>,
     /// Locked memory, bytes. Default [`limits::LOCKED_MEMORY_BYTES`].
     pub locked_memory_bytes: Option<u64>,
     /// CPU time over the life of the process, seconds. Default `None`: a worker lives for many calls,
@@ -122,6 +125,7 @@ impl Default for ResourceLimits {
             processes: None,
             address_space_bytes: Some(limits::ADDRESS_SPACE_BYTES),
             data_bytes: Some(limits::DATA_BYTES),
+            data_bytes_at_start: None,
             locked_memory_bytes: Some(limits::LOCKED_MEMORY_BYTES),
             cpu_seconds: None,
         }
@@ -207,7 +211,7 @@ mod tests {
     #[test]
     fn an_unknown_field_is_refused() {
         let json = r#"{"core_bytes":null,"open_files":null,"file_bytes":null,"processes":null,"address_space_bytes":null,
-            "data_bytes":null,"locked_memory_bytes":null,"cpu_seconds":null,"turbo":1}"#;
+            "data_bytes":null,"data_bytes_at_start":null,"locked_memory_bytes":null,"cpu_seconds":null,"turbo":1}"#;
         assert!(serde_json::from_str::<ResourceLimits>(json).unwrap_err().to_string().contains("turbo"));
     }
 }

@@ -291,3 +291,19 @@ pub(crate) fn take_received(fds: Vec<RawFd>) -> Vec<OwnedFd> {
     // SAFETY: the kernel has opened each of them for us, and nobody else knows their numbers.
     fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect()
 }
+
+/// Sets the soft limit of a process's private memory; the hard one stays.
+pub(crate) fn set_data_limit(pid: Pid, bytes: u64) -> io::Result<()> {
+    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let no_change = std::ptr::null();
+    // SAFETY: the kernel writes the structure, which lives during the call.
+    Errno::result(unsafe { libc::prlimit(pid.as_raw(), libc::RLIMIT_DATA, no_change, &raw mut limits) })?;
+    let soft = bytes.min(limits.rlim_max);
+    if soft == limits.rlim_cur {
+        return Ok(());
+    }
+    limits.rlim_cur = soft;
+    // SAFETY: the kernel reads the structure, which lives during the call.
+    Errno::result(unsafe { libc::prlimit(pid.as_raw(), libc::RLIMIT_DATA, &raw const limits, std::ptr::null_mut()) })?;
+    Ok(())
+}

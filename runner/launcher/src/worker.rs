@@ -187,10 +187,17 @@ fn set_limits(limits: &ResourceLimits) -> Result<Vec<String>, String> {
         ("address_space_bytes", Resource::RLIMIT_AS, limits.address_space_bytes),
     ];
     let mut enforced = Vec::new();
+    let failed =
+        |name: &'static str, wanted: u64| move |errno: nix::Error| format!("cannot set `{name}` to {wanted}: {errno}");
     for (name, resource, wanted) in table {
         let Some(wanted) = wanted else { continue };
-        let value = set_limit(resource, wanted).map_err(|errno| format!("cannot set `{name}` to {wanted}: {errno}"))?;
+        let value = set_limit(resource, wanted).map_err(failed(name, wanted))?;
         enforced.push(format!("{name}={value}"));
+    }
+    if let Some(wanted) = limits.data_bytes_at_start {
+        let set = getrlimit(Resource::RLIMIT_DATA)
+            .and_then(|(_, most)| setrlimit(Resource::RLIMIT_DATA, wanted.min(most), most));
+        set.map_err(failed("data_bytes_at_start", wanted))?;
     }
     Ok(enforced)
 }

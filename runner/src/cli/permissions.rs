@@ -27,7 +27,7 @@ pub(super) struct PermissionArgs {
     /// Grant everything: the plugin can then do whatever the server's user can.
     #[arg(long)]
     allow_all: bool,
-    /// Private memory of one worker process, such as `512MB`; the server's default otherwise.
+    /// Memory of one worker and all that it starts, such as `512MB`, files in `/tmp` included; the server's default otherwise.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     memory: Option<u64>,
     /// Processes and threads of one worker.

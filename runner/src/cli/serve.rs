@@ -85,8 +85,8 @@ pub(super) struct ServeArgs {
     /// Time after which a worker without work is stopped.
     #[arg(long, env = "BULKHEAD_WORKER_IDLE_TIMEOUT", default_value = "60s", value_parser = humantime::parse_duration, value_name = "DURATION")]
     worker_idle_timeout: Duration,
-    /// Private memory of one worker process, MiB.
-    #[arg(long, env = "BULKHEAD_WORKER_MEMORY_MIB", default_value_t = bulkhead_launcher::limits::DATA_BYTES >> 20, value_name = "MIB")]
+    /// Memory of one worker and all that it starts, unless its trigger says otherwise, MiB.
+    #[arg(long, env = "BULKHEAD_WORKER_MEMORY_MIB", default_value_t = limits::WORKER_MEMORY_BYTES >> 20, value_name = "MIB", value_parser = clap::value_parser!(u64).range(limits::WORKER_MEMORY_BYTES_MIN >> 20..=1 << 30))]
     worker_memory_mib: u64,
     /// Invocations of one asynchronous trigger that run at a time, each in a worker of its own.
     #[arg(long, env = "INFLUXDB3_ASYNC_TRIGGER_CONCURRENCY_LIMIT", default_value_t = limits::ASYNC_WORKERS_MAX, value_name = "N")]
@@ -202,7 +202,7 @@ impl ServeArgs {
         config.invocation_timeout = self.invocation_timeout;
         config.request_queue_timeout = self.request_queue_timeout;
         config.worker_idle_timeout = self.worker_idle_timeout;
-        config.worker_resources.data_bytes = Some(self.worker_memory_mib << 20);
+        config.worker_memory_bytes = self.worker_memory_mib << 20;
         config.async_workers_max = self.async_trigger_concurrency_limit;
         config.shutdown_timeout = self.shutdown_timeout;
         config.emulate = self.sandbox_emulate.map(EmulationName::emulation);

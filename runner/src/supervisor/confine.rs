@@ -36,13 +36,23 @@ pub(super) fn policy(
     if let Some(files) = permissions.max_files {
         policy.resources.open_files = Some(files);
     }
-    if let Some(memory) = permissions.memory {
-        policy.resources.data_bytes = Some(memory.saturating_add(limits::WORKER_MEMORY_SLACK_BYTES));
-        policy.resources.address_space_bytes = Some(memory.saturating_mul(4).max(ADDRESS_SPACE_BYTES_MIN));
-    }
+    let memory = memory(supervisor, spec);
+    policy.resources.data_bytes = Some(memory.saturating_add(limits::WORKER_MEMORY_SLACK_BYTES));
+    policy.resources.data_bytes_at_start = Some(memory.saturating_add(limits::WORKER_MEMORY_UNTOUCHED_BYTES));
+    policy.resources.address_space_bytes = Some(memory.saturating_mul(4).max(ADDRESS_SPACE_BYTES_MIN));
     policy.env = variables(spec, environment);
     policy.sandbox = Some(sandbox(supervisor, spec, environment, plugin, scratch)?);
     Ok(policy)
+}
+
+/// Memory of a worker and all that it starts, bytes.
+pub(super) fn memory(supervisor: &Supervisor, spec: &WorkerSpec) -> u64 {
+    spec.permissions.memory.unwrap_or(supervisor.settings.memory_bytes)
+}
+
+/// Whether a worker may fork and start programs.
+pub(super) fn may_fork(spec: &WorkerSpec) -> bool {
+    spec.permissions.allow_run || spec.permissions.allow_all
 }
 
 fn sandbox(
@@ -54,7 +64,7 @@ fn sandbox(
 ) -> Result<Sandbox, String> {
     let permissions = &spec.permissions;
     let network = network(permissions)?;
-    let subprocesses = permissions.allow_run || permissions.allow_all;
+    let subprocesses = may_fork(spec);
     let profile = SeccompProfile { subprocesses, internet_sockets: network != Network::None };
     let mut paths = vec![
         PathGrant::new(&environment.path, Access::Execute),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bulkhead_launcher::Exit;
 use bulkhead_proto::types::v1::{Failure, FailureKind};
 
+use super::watchdog::Excess;
 use crate::session::Violation;
 
 /// Why a worker is no more.
@@ -19,6 +20,8 @@ pub enum WorkerEnd {
     /// It was killed because a call was cancelled and did not end in time, or it was replaced after a cancelled
     /// call, whose state nobody can trust.
     Cancelled,
+    /// It was killed because it held more memory than it may.
+    Memory(Excess),
     /// It was killed because it broke the protocol.
     Protocol(Violation),
     /// It closed or garbled its connection.
@@ -46,6 +49,7 @@ impl WorkerEnd {
             Self::Exited(Exit::Signal { .. }) => FailureKind::Signal,
             Self::Exited(Exit::Code(_)) => FailureKind::Exit,
             Self::Deadline(_) => FailureKind::Deadline,
+            Self::Memory(_) => FailureKind::Memory,
             Self::Protocol(_) | Self::Disconnected(_) => FailureKind::Protocol,
             Self::Start(_) => FailureKind::Start,
             Self::Load(_) => FailureKind::Load,
@@ -71,6 +75,11 @@ impl std::fmt::Display for WorkerEnd {
             Self::Exited(Exit::Code(code)) => write!(f, "worker exited by itself with exit code {code}"),
             Self::Deadline(limit) => {
                 write!(f, "plugin ran longer than its timeout of {}", humantime::format_duration(*limit))
+            }
+            Self::Memory(Excess { bytes, limit, processes }) => {
+                let processes = if *processes > 1 { format!(" in {processes} processes") } else { String::new() };
+                let (bytes, limit) = (bytes >> 20, limit >> 20);
+                write!(f, "worker held {bytes} MiB of memory{processes} and may hold {limit} MiB (limit `memory`)")
             }
             Self::Cancelled => f.write_str("invocation cancelled"),
             Self::Protocol(violation) => write!(f, "worker broke the protocol: {violation}"),

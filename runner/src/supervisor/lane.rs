@@ -44,7 +44,17 @@ pub(super) struct Worker {
     pub(super) session: Session,
     pub(super) opened: Option<oneshot::Receiver<SessionChannel>>,
     pub(super) channel: Option<SessionChannel>,
+    pub(super) terms: Terms,
     pub(super) supervisor: Supervisor,
+}
+
+/// What the watchdog holds a worker to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    /// Memory of the worker and all that it starts, bytes.
+    pub(super) memory: u64,
+    /// Whether it can start anything.
+    pub(super) may_fork: bool,
 }
 
 /// Which file or directory a plugin is, beyond its name. A sandbox shows a worker the one that was there when it
@@ -378,6 +388,7 @@ impl Worker {
         let lost = self.session.live_only().report();
         let Self { id, process: tree, supervisor, channel, .. } = self;
         drop(channel);
+        let cause = tree.excess().map(WorkerEnd::Memory).or(cause);
         let (process, tail) = tree.bury(process).await;
         let end = cause.unwrap_or_else(|| match &process {
             ProcessEnd::Exited { raw_status, .. } => exited(describe_exit(*raw_status)),

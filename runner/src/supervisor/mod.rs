@@ -18,6 +18,7 @@ mod response_body;
 mod restart;
 mod start;
 mod stdio;
+mod watchdog;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub use package::{PackageError, WorkerPackage};
 pub use pool::Pool;
 pub use registry::{WorkerRegistry, WorkerRow, WorkerState};
 pub use response_body::{BodyEvent, BodyReceiver, BodySink, response_body};
+pub use watchdog::{Excess, Watchdog};
 
 use crate::cache::{CacheChange, TriggerCache};
 use crate::clock::SharedClock;
@@ -59,6 +61,8 @@ pub struct Supervisor {
     pub environments: Arc<EnvironmentStore>,
     /// Live and ended workers.
     pub registry: Arc<WorkerRegistry>,
+    /// Ends workers that hold too much memory.
+    pub watchdog: Arc<Watchdog>,
     /// The time.
     pub clock: SharedClock,
     /// Owner of all worker tasks.
@@ -74,6 +78,8 @@ pub struct WorkerSettings {
     pub idle_timeout: Duration,
     /// Resource limits of every worker process.
     pub resources: ResourceLimits,
+    /// Memory of one worker and all that it starts, bytes.
+    pub memory_bytes: u64,
     /// Directory below which each worker gets one for its temporary files, where there are no mount namespaces.
     pub homes: PathBuf,
     /// An environment to imitate.

@@ -1,14 +1,14 @@
 //! One worker process: its holder's reports, its output, its end.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bulkhead_launcher::{
-    Endpoint, LaunchError, LaunchPolicy, Launched, Launcher, Network, Order, Pid, Report, ReportDecoder, Sandbox,
-    Usage, encode_order, receive_with,
+    Endpoint, LaunchError, LaunchPolicy, Launched, Launcher, MemoryGauge, Network, Order, Pid, Report, ReportDecoder,
+    Sandbox, Usage, encode_order, receive_with,
 };
 use tokio::io::Interest;
 use tokio::net::UnixStream;
@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::forward::Forwards;
 use super::stdio::{self, Tail};
+use super::watchdog::{Excess, Kill, Watch, Watchdog};
 use crate::logs::{Level, LogWriter, Source};
 
 /// Time for a holder to report the end of a tree that it was told to kill, before it is killed itself.
@@ -36,6 +37,8 @@ pub(super) struct WorkerProcess {
     holder: Pid,
     control: UnixStream,
     decoder: ReportDecoder,
+    /// Looks at its memory, once it runs.
+    watch: Option<Watch>,
     stderr: Arc<Tail>,
     output: Vec<JoinHandle<()>>,
     /// Hosts that the worker was granted, and the connections to them.
@@ -95,6 +98,7 @@ impl WorkerProcess {
             holder,
             control,
             decoder: ReportDecoder::new(),
+            watch: None,
             stderr: tail,
             output,
             endpoints,
@@ -132,6 +136,19 @@ impl WorkerProcess {
                 Err(_) => return Err(ProcessEnd::HolderKilled),
             }
         }
+    }
+
+    /// Has a running worker's memory watched.
+    pub(super) fn watch(&mut self, watchdog: &Watchdog, gauge: MemoryGauge, limit: u64) {
+        match self.control.as_fd().try_clone_to_owned() {
+            Ok(control) => self.watch = Some(watchdog.watch(gauge, limit, Kill::Order(control.into()))),
+            Err(error) => self.log.runner(Level::Warn, None, format!("its memory cannot be watched: {error}")),
+        }
+    }
+
+    /// What the worker was killed for, if it held too much memory.
+    pub(super) fn excess(&self) -> Option<Excess> {
+        self.watch.as_ref().and_then(Watch::excess)
     }
 
     /// The end of the tree. Cancel safe.

@@ -53,7 +53,11 @@ impl Restart {
         }
         self.faults = self.faults.saturating_add(1);
         // Code or an environment that cannot be used stays so until a person changes it, so even the first failure waits.
-        let free = if matches!(end, WorkerEnd::Exited(_) | WorkerEnd::Deadline(_)) { FREE_RESTARTS } else { 0 };
+        let free = if matches!(end, WorkerEnd::Exited(_) | WorkerEnd::Deadline(_) | WorkerEnd::Memory(_)) {
+            FREE_RESTARTS
+        } else {
+            0
+        };
         let wait = match self.faults.checked_sub(free) {
             None | Some(0) => Duration::ZERO,
             Some(faults) => Backoff::RESTART.after(faults, chance),

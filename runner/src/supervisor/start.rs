@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use bulkhead_launcher::Report;
+use bulkhead_launcher::{MemoryGauge, Report};
 use bulkhead_proto::transport::SessionSocket;
 use bulkhead_proto::worker::v1::session_request::Fact;
 use bulkhead_proto::worker::v1::session_response::Order;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::confine;
 use super::end::WorkerEnd;
-use super::lane::{Event, PluginIdentity, Worker};
+use super::lane::{Event, PluginIdentity, Terms, Worker};
 use super::process::{ProcessEnd, WorkerProcess};
 use super::registry::{WorkerRow, WorkerState};
 use super::{Supervisor, WorkerSpec};
@@ -158,6 +158,7 @@ async fn launch(
         plugin: PluginIdentity::of(plugin),
         opened: Some(endpoint.opened),
         channel: None,
+        terms: Terms { memory: confine::memory(supervisor, spec), may_fork: confine::may_fork(spec) },
         supervisor: supervisor.clone(),
     })
 }
@@ -234,6 +235,9 @@ impl Worker {
                 for layer in self.supervisor.registry.lost(&missing) {
                     tracing::warn!("sandbox: workers run without a layer on this machine: {layer}");
                 }
+                let own_root = enforced.iter().any(|layer| layer.starts_with("root=own"));
+                let gauge = MemoryGauge::new(worker_pid, self.terms.may_fork, own_root);
+                self.process.watch(&self.supervisor.watchdog, gauge, self.terms.memory);
                 self.supervisor.registry.update(self.id, |row| {
                     row.pid = Some(worker_pid);
                     row.enforced = enforced;

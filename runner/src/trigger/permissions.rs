@@ -28,7 +28,7 @@ pub struct Permissions {
     /// Subprocesses.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub allow_run: bool,
-    /// Private memory of one worker process, bytes; the runner's default when absent.
+    /// Memory of one worker and all that it starts, bytes; the runner's default when absent.
     #[serde(skip_serializing_if = "Option::is_none", with = "optional_size")]
     pub memory: Option<u64>,
     /// Processes and threads of one worker; the runner's default when absent.
