@@ -58,6 +58,9 @@ pub const SESSION_FACTS_QUEUED_MAX: usize = 64;
 /// Orders that may wait for one worker.
 pub const SESSION_ORDERS_QUEUED_MAX: usize = 16;
 
+/// Parts of a query's result that may wait for the worker; flow control holds the query up beyond that.
+pub const QUERY_ANSWERS_QUEUED_MAX: usize = 1;
+
 /// Questions (queries, synchronous writes) of one worker that may be open at a time. A plugin asks one at a
 /// time per thread.
 pub const SESSION_STREAMS_MAX: u32 = 64;

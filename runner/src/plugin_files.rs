@@ -133,6 +133,16 @@ impl PluginFiles {
         &self.uploads
     }
 
+    /// Where a plugin is looked for, before anything is checked and links are followed. Empty when it cannot be anywhere.
+    #[must_use]
+    pub fn named(&self, location: &PluginLocation) -> PathBuf {
+        match location {
+            PluginLocation::PluginDir(path) => self.plugin_dir.as_deref().unwrap_or(Path::new("")).join(path),
+            PluginLocation::Repository(path) => self.repository.copy_of(path).unwrap_or_default(),
+            PluginLocation::Uploaded { directory, entry } => self.uploads.join(directory).join(entry),
+        }
+    }
+
     /// The absolute path of a plugin: a `.py` file, or a directory with `__init__.py`.
     ///
     /// # Errors

@@ -62,7 +62,7 @@ impl PluginRepository {
         Ok(copy)
     }
 
-    fn copy_of(&self, path: &str) -> Result<PathBuf, PluginFileError> {
+    pub(crate) fn copy_of(&self, path: &str) -> Result<PathBuf, PluginFileError> {
         let is_plain = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
         if path.is_empty() || !is_plain || path.contains(['?', '#', '\\', '%']) || path.chars().any(char::is_control) {
             return Err(PluginFileError::Traversal(format!("{REPOSITORY_PREFIX}{path}")));

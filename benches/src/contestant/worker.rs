@@ -84,6 +84,7 @@ impl Runner {
         let trigger = Arc::new(TriggerId::new("bench", plugin.file));
         let spec = WorkerSpec {
             trigger: Arc::clone(&trigger),
+            plugin_named: path.clone(),
             plugin: Box::new(move || Ok(path.clone())),
             entry_point,
             arguments: None,

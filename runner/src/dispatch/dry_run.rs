@@ -94,6 +94,7 @@ pub(super) async fn run(parts: &EngineParts, dry_run: DryRun) -> Result<DryRunRe
     let (files, plugin) = (parts.files.clone(), dry_run.plugin);
     let spec = WorkerSpec {
         trigger: Arc::clone(&trigger),
+        plugin_named: files.named(&plugin),
         plugin: Box::new(move || files.resolve(&plugin).map_err(|error| error.to_string())),
         entry_point: entry_point(kind),
         arguments: dry_run.arguments,

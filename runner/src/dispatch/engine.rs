@@ -540,6 +540,7 @@ impl Engine {
         let (files, plugin) = (parts.files.clone(), definition.plugin.clone());
         let spec = WorkerSpec {
             trigger: Arc::clone(&id),
+            plugin_named: files.named(&plugin),
             plugin: Box::new(move || files.resolve(&plugin).map_err(|error| error.to_string())),
             entry_point: entry_point(definition.spec.kind()),
             arguments: definition.arguments.clone(),

@@ -4,6 +4,7 @@
 pub mod arrow_ipc;
 mod cached;
 mod machine;
+pub mod nursery;
 mod server;
 
 pub use cached::{LiveOnly, namespace};

@@ -13,9 +13,10 @@ use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::nursery::Spawner;
 use crate::limits;
 
 /// Answers as they become ready.
@@ -54,14 +55,21 @@ pub struct Endpoint {
     pub closed: oneshot::Receiver<()>,
 }
 
-/// Serves one worker on `socket`. The tasks belong to `tracker` and end with the socket.
-pub fn open(socket: SessionSocket, questions: Arc<dyn Questions>, tracker: &TaskTracker) -> Endpoint {
+/// Serves one worker on `socket`. The connection lives in `nursery` and ends with the socket; queries, which may take their
+/// time, are tasks of `tracker` and end with their stream.
+pub fn open(
+    socket: SessionSocket,
+    questions: Arc<dyn Questions>,
+    nursery: &Spawner,
+    tracker: &TaskTracker,
+) -> Endpoint {
     let (opened_tx, opened) = oneshot::channel();
     let (closed_tx, closed) = oneshot::channel();
-    let service = WorkerServiceServer::new(Service { opened: Mutex::new(Some(opened_tx)), questions })
-        .max_decoding_message_size(transport::MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(transport::MESSAGE_BYTES_MAX);
-    let connection = hyper::server::conn::http2::Builder::new(Tracked(tracker.clone()))
+    let service =
+        WorkerServiceServer::new(Service { opened: Mutex::new(Some(opened_tx)), questions, tracker: tracker.clone() })
+            .max_decoding_message_size(transport::MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(transport::MESSAGE_BYTES_MAX);
+    let connection = hyper::server::conn::http2::Builder::new(nursery.clone())
         .timer(TokioTimer::new())
         .initial_stream_window_size(transport::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(transport::CONNECTION_WINDOW_BYTES)
@@ -70,7 +78,7 @@ pub fn open(socket: SessionSocket, questions: Arc<dyn Questions>, tracker: &Task
         .max_concurrent_streams(limits::SESSION_STREAMS_MAX)
         .max_header_list_size(limits::SESSION_HEADER_BYTES_MAX)
         .serve_connection(TokioIo::new(socket), TowerToHyperService::new(service));
-    tracker.spawn(async move {
+    nursery.spawn(async move {
         if let Err(error) = connection.await {
             // The supervisor names the worker's end; this says what the wire saw of it.
             tracing::debug!("worker connection ended: {error}");
@@ -81,23 +89,10 @@ pub fn open(socket: SessionSocket, questions: Arc<dyn Questions>, tracker: &Task
     Endpoint { opened, closed }
 }
 
-/// Runs the connection's tasks where their owner can wait for them.
-#[derive(Clone)]
-struct Tracked(TaskTracker);
-
-impl<F> hyper::rt::Executor<F> for Tracked
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    fn execute(&self, future: F) {
-        self.0.spawn(future);
-    }
-}
-
 struct Service {
     opened: Mutex<Option<oneshot::Sender<SessionChannel>>>,
     questions: Arc<dyn Questions>,
+    tracker: TaskTracker,
 }
 
 #[tonic::async_trait]
@@ -118,7 +113,7 @@ impl WorkerService for Service {
     }
 
     async fn query(&self, request: Request<wire::QueryRequest>) -> Result<Response<Self::QueryStream>, Status> {
-        Ok(Response::new(self.questions.query(request.into_inner()).await?))
+        Ok(Response::new(on_its_own(self.questions.query(request.into_inner()), &self.tracker).await?))
     }
 
     async fn cache_get(
@@ -135,4 +130,34 @@ impl WorkerService for Service {
         self.questions.write_sync(request.into_inner()).await?;
         Ok(Response::new(wire::WriteSyncResponse {}))
     }
+}
+
+/// Lets a query run beside the session, so that neither waits for the other's work. It ends when the stream is dropped.
+async fn on_its_own<T: Send + 'static>(
+    question: BoxFuture<'static, Result<ResponseStream<T>, Status>>,
+    tracker: &TaskTracker,
+) -> Result<ResponseStream<T>, Status> {
+    let (begun_tx, begun) = oneshot::channel();
+    let running = AbortOnDropHandle::new(tracker.spawn(async move {
+        let mut answers = match question.await {
+            Ok(answers) => answers,
+            Err(status) => return drop(begun_tx.send(Err(status))),
+        };
+        let (sender, receiver) = mpsc::channel(limits::QUERY_ANSWERS_QUEUED_MAX);
+        if begun_tx.send(Ok(receiver)).is_err() {
+            return;
+        }
+        while let Some(answer) = answers.next().await {
+            if sender.send(answer).await.is_err() {
+                return;
+            }
+        }
+    }));
+    let answers = begun.await.map_err(|_| Status::internal("the query was given up"))??;
+    Ok(ReceiverStream::new(answers)
+        .inspect(move |_| {
+            // The stream owns the task.
+            let _ = &running;
+        })
+        .boxed())
 }

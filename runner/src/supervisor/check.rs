@@ -7,6 +7,7 @@ use bulkhead_proto::worker::v1 as wire;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use uuid::Uuid;
@@ -15,7 +16,7 @@ use super::end::WorkerEnd;
 use super::start::{self, StartFailure};
 use super::{LateWrites, Supervisor, WorkerSpec};
 use crate::logs::LogStore;
-use crate::session::{Questions, ResponseStream};
+use crate::session::{Questions, ResponseStream, nursery};
 use crate::trigger::{Permissions, TriggerId};
 
 impl Supervisor {
@@ -29,6 +30,7 @@ impl Supervisor {
         let trigger = Arc::new(TriggerId::new("_internal", "plugin check"));
         let spec = WorkerSpec {
             trigger: Arc::clone(&trigger),
+            plugin_named: plugin.clone(),
             plugin: Box::new(move || Ok(plugin.clone())),
             entry_point,
             arguments: None,
@@ -40,17 +42,25 @@ impl Supervisor {
             cache: None,
             check_only: true,
         };
-        match start::start(self, &spec, &CancellationToken::new()).await {
-            Ok(worker) => {
-                // Its end is nothing to wait for.
-                self.tracker.spawn(async move { worker.bury(Some(WorkerEnd::Stopped), None, &spec).await });
-                Ok(())
+        let (tell, told) = oneshot::channel();
+        let supervisor = self.clone();
+        self.tracker.spawn(nursery::run(move |nursery| async move {
+            match start::start(&supervisor, &spec, &nursery, &CancellationToken::new()).await {
+                Ok(worker) => {
+                    // Its end is nothing to wait for. Nor is there anybody to tell when the client has left.
+                    let _ = tell.send(Ok(()));
+                    worker.bury(Some(WorkerEnd::Stopped), None, &spec).await;
+                }
+                Err(failure) => drop(tell.send(Err(failure))),
             }
-            Err(StartFailure { end: WorkerEnd::Load(problem), .. }) => Err(problem),
-            Err(StartFailure { end, stderr_tail }) => {
+        }));
+        match told.await {
+            Ok(Err(StartFailure { end: WorkerEnd::Load(problem), .. })) => Err(problem),
+            Ok(Err(StartFailure { end, stderr_tail })) => {
                 tracing::warn!("a plugin could not be checked: {end}; {stderr_tail}");
                 Ok(())
             }
+            Ok(Ok(())) | Err(_) => Ok(()),
         }
     }
 }

@@ -15,8 +15,9 @@ use uuid::Uuid;
 
 use super::alarm::Alarm;
 use super::end::WorkerEnd;
-use super::pool::Shared;
+use super::pool::{Shared, Slot};
 use super::process::{ProcessEnd, WorkerProcess};
+use super::queue::{Next, Queued};
 use super::registry::WorkerState;
 use super::response_body::{BodyEvent, BodySink};
 use super::start::{self, Ended};
@@ -24,6 +25,7 @@ use super::{Call, CallCosts, CallEnd, CallResult, Supervisor, WorkerSpec};
 use crate::cache::CacheChange;
 use crate::limits;
 use crate::logs::Level;
+use crate::session::nursery::Spawner;
 use crate::session::{Session, SessionChannel, Step};
 
 /// Time for a worker whose connection ended to be reported dead, before it is taken for alive.
@@ -31,8 +33,29 @@ const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A call on its way to a lane.
 pub(super) struct Job {
+    /// By what its caller finds it in the queue.
+    pub(super) ticket: u64,
     pub(super) call: Call,
-    pub(super) reply: oneshot::Sender<CallResult>,
+    pub(super) reply: oneshot::Sender<Reply>,
+    /// Since when its caller waits.
+    pub(super) asked: Instant,
+}
+
+/// What a caller hears.
+pub(super) enum Reply {
+    Done(CallResult),
+    /// The lane that it waited for is gone; nothing was done.
+    AskAgain(Call),
+}
+
+impl Queued for Job {
+    fn ticket(&self) -> u64 {
+        self.ticket
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
 }
 
 /// A started worker.
@@ -77,68 +100,67 @@ pub(super) enum Event {
 }
 
 /// Runs one worker from its first job to its end.
-pub(super) async fn run(shared: Arc<Shared>, mut jobs: mpsc::Receiver<Job>) {
-    let Some(first) = jobs.recv().await else { return };
-    let starting = Instant::now();
-    let mut worker = match start::start(&shared.supervisor, &shared.spec, &first.call.cancel).await {
+pub(super) async fn run(slot: Slot, first: Job, nursery: Spawner) {
+    let shared = Arc::clone(slot.shared());
+    let (mut current, mut taken) = (first, Instant::now());
+    let mut worker = match start::start(&shared.supervisor, &shared.spec, &nursery, &current.call.cancel).await {
         Ok(worker) => worker,
-        Err(failure) => return not_started(&shared, jobs, first.reply, failure, starting.elapsed()),
+        Err(failure) => return not_started(&shared, Caller::of(current, taken), failure, taken.elapsed()),
     };
     let mut alarm = Alarm::new();
     // The first job alone had to wait for the start.
-    let mut start = starting.elapsed();
-    let mut job = Some(first);
+    let mut start = taken.elapsed();
     let ended = loop {
-        let current = match job.take() {
-            Some(job) => job,
-            None => match idle(&mut worker, &shared, &mut jobs, &mut alarm).await {
-                Ok(Some(next)) if worker.sees_an_old_plugin(&shared.spec) => {
-                    worker.leave(&shared.spec).await;
-                    let starting = Instant::now();
-                    match start::start(&shared.supervisor, &shared.spec, &next.call.cancel).await {
-                        Ok(fresh) => worker = fresh,
-                        Err(failure) => return not_started(&shared, jobs, next.reply, failure, starting.elapsed()),
-                    }
-                    start = starting.elapsed();
-                    next
-                }
+        match serve(&mut worker, &shared, current, taken, &mut alarm, std::mem::take(&mut start)).await {
+            Ok(()) => {}
+            Err(broken) => break Err((broken.ended, broken.waiting)),
+        }
+        current = match shared.next() {
+            Next::Job(job) => job,
+            Next::Wait(jobs) => match idle(&mut worker, &shared, jobs, &mut alarm).await {
                 Ok(Some(job)) => job,
                 Ok(None) => break Ok(()),
                 Err(ended) => break Err((ended, None)),
             },
+            Next::Leave => break Ok(()),
         };
-        match serve(&mut worker, &shared, current, &mut alarm, std::mem::take(&mut start)).await {
-            Ok(()) => {}
-            Err(broken) => break Err((broken.ended, broken.waiting)),
+        taken = Instant::now();
+        if worker.sees_an_old_plugin(&shared.spec) {
+            worker.leave(&shared.spec).await;
+            let starting = Instant::now();
+            match start::start(&shared.supervisor, &shared.spec, &nursery, &current.call.cancel).await {
+                Ok(fresh) => worker = fresh,
+                Err(failure) => return not_started(&shared, Caller::of(current, taken), failure, starting.elapsed()),
+            }
+            start = starting.elapsed();
         }
     };
-    jobs.close();
     match ended {
-        Ok(()) => worker.leave(&shared.spec).await,
+        Ok(()) => {
+            // Whoever comes now gets a worker that stays.
+            drop(slot);
+            worker.leave(&shared.spec).await;
+        }
         Err((ended, waiting)) => {
+            // Nobody has to wait for the burial of a worker whose caller was answered.
+            let slot = waiting.is_some().then_some(slot);
             let id = worker.id;
             let (end, tail) = worker.bury(ended.end, ended.process, &shared.spec).await;
             shared.ended(&end, &tail);
-            if let Some(Waiting { reply, begun, start }) = waiting {
+            if let Some(Waiting { caller, begun, start }) = waiting {
                 let answered = Answered { elapsed: begun.elapsed(), worker: Some(id), start, usage: None };
-                answer(reply, CallEnd::Failed(end.failure(tail)), answered);
+                caller.answer(CallEnd::Failed(end.failure(tail)), answered);
             }
+            drop(slot);
         }
     }
 }
 
 /// Answers the call for which no worker could be started.
-fn not_started(
-    shared: &Shared,
-    mut jobs: mpsc::Receiver<Job>,
-    reply: oneshot::Sender<CallResult>,
-    failure: start::StartFailure,
-    after: Duration,
-) {
-    jobs.close();
+fn not_started(shared: &Shared, caller: Caller, failure: start::StartFailure, after: Duration) {
     shared.ended(&failure.end, &failure.stderr_tail);
     let failed = CallEnd::Failed(failure.end.failure(failure.stderr_tail));
-    answer(reply, failed, Answered { start: after, ..Answered::default() });
+    caller.answer(failed, Answered { start: after, ..Answered::default() });
 }
 
 /// A worker that cannot go on, with the caller who still waits for it, if there is one.
@@ -149,7 +171,7 @@ struct Broken {
 
 /// A caller who waits, and since when.
 struct Waiting {
-    reply: oneshot::Sender<CallResult>,
+    caller: Caller,
     begun: Instant,
     start: Duration,
 }
@@ -163,25 +185,43 @@ struct Answered {
     usage: Option<Usage>,
 }
 
-fn answer(reply: oneshot::Sender<CallResult>, end: CallEnd, answered: Answered) {
-    let Answered { elapsed, worker, start, usage } = answered;
-    let costs = CallCosts { queue: Duration::ZERO, start, usage };
-    // A caller that went away has cancelled the call; nobody is left to tell.
-    let _ = reply.send(CallResult { end, elapsed, worker, costs });
+/// Who made a call.
+struct Caller {
+    reply: oneshot::Sender<Reply>,
+    /// How long the call waited for a lane.
+    queue: Duration,
+}
+
+impl Caller {
+    fn of(job: Job, taken: Instant) -> Self {
+        Self::new(job.reply, job.asked, taken)
+    }
+
+    fn new(reply: oneshot::Sender<Reply>, asked: Instant, taken: Instant) -> Self {
+        Self { reply, queue: taken.saturating_duration_since(asked) }
+    }
+
+    fn answer(self, end: CallEnd, answered: Answered) {
+        let Answered { elapsed, worker, start, usage } = answered;
+        let costs = CallCosts { queue: self.queue, start, usage };
+        // A caller that went away has cancelled the call; nobody is left to tell.
+        let _ = self.reply.send(Reply::Done(CallResult { end, elapsed, worker, costs }));
+    }
 }
 
 /// Waits for the next job, or for the end of the worker's patience.
 async fn idle(
     worker: &mut Worker,
     shared: &Shared,
-    jobs: &mut mpsc::Receiver<Job>,
+    mut jobs: oneshot::Receiver<Job>,
     alarm: &mut Alarm,
 ) -> Result<Option<Job>, Ended> {
     let deadline = Instant::now() + shared.supervisor.settings.idle_timeout;
     loop {
         tokio::select! {
             biased;
-            job = jobs.recv() => return Ok(job),
+            // It fails when the lane is not needed any more.
+            job = &mut jobs => return Ok(job.ok()),
             step = worker.step(&shared.spec) => match step? {
                 Step::Finished { .. }
                 | Step::Greeted(_)
@@ -194,7 +234,11 @@ async fn idle(
                 _ => {}
             },
             // Threads and live objects of the plugin go on between calls.
-            () = alarm.until(deadline), if !worker.session.is_held() => return Ok(None),
+            () = alarm.until(deadline), if !worker.session.is_held() => {
+                jobs.close();
+                // One may have come at this very moment.
+                return Ok(jobs.try_recv().ok());
+            }
         }
     }
 }
@@ -204,10 +248,12 @@ async fn serve(
     worker: &mut Worker,
     shared: &Shared,
     job: Job,
+    taken: Instant,
     alarm: &mut Alarm,
     start: Duration,
 ) -> Result<(), Broken> {
-    let Job { call, reply } = job;
+    let Job { call, reply, asked, .. } = job;
+    let caller = Caller::new(reply, asked, taken);
     let begun = Instant::now();
     worker.supervisor.registry.update(worker.id, |row| {
         row.state = WorkerState::Running;
@@ -215,7 +261,7 @@ async fn serve(
     });
     let (end, trust, usage) = match worker.call(&call, &shared.spec, alarm).await {
         Ok(done) => done,
-        Err(ended) => return Err(Broken { ended, waiting: Some(Waiting { reply, begun, start }) }),
+        Err(ended) => return Err(Broken { ended, waiting: Some(Waiting { caller, begun, start }) }),
     };
     let answered = Answered { elapsed: begun.elapsed(), worker: Some(worker.id), start, usage };
     match trust {
@@ -224,11 +270,11 @@ async fn serve(
                 shared.succeeded();
             }
             worker.supervisor.registry.update(worker.id, |row| row.state = WorkerState::Idle);
-            answer(reply, end, answered);
+            caller.answer(end, answered);
             Ok(())
         }
         Trust::Lost => {
-            answer(reply, end, answered);
+            caller.answer(end, answered);
             // The caller has its answer; the worker is replaced because the plugin was interrupted half way.
             Err(Broken { ended: Ended { end: Some(WorkerEnd::Cancelled), process: None }, waiting: None })
         }
@@ -250,7 +296,8 @@ enum Trust {
 impl Worker {
     /// Whether the plugin is another file by now. One that is gone keeps its last code.
     fn sees_an_old_plugin(&self, spec: &WorkerSpec) -> bool {
-        (spec.plugin)().is_ok_and(|path| PluginIdentity::of(&path) != self.plugin)
+        let now = PluginIdentity::of(&spec.plugin_named);
+        now != PluginIdentity(None) && now != self.plugin
     }
 
     /// Tells the worker something. A worker that takes no orders is dealt with by the deadline of what it was told.

@@ -13,6 +13,7 @@ mod lane;
 mod package;
 mod pool;
 mod process;
+mod queue;
 mod registry;
 mod response_body;
 mod restart;
@@ -92,6 +93,8 @@ pub struct WorkerSpec {
     pub trigger: Arc<TriggerId>,
     /// Absolute path of the plugin, or why there is none.
     pub plugin: PluginResolver,
+    /// The plugin before links are followed: one look at it, before each call, tells whether it is another file by now.
+    pub plugin_named: PathBuf,
     /// The function to call.
     pub entry_point: EntryPoint,
     /// Arguments of the trigger.

@@ -1,21 +1,23 @@
 //! The workers of one trigger.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bulkhead_proto::types::v1::{Event, Failure, FailureKind, ScheduleTick, TableBatch, WalBatch, event};
 use bulkhead_proto::worker::v1::session_response::Order;
 use bulkhead_proto::worker::v1::{Invoke, InvokeRows};
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, sleep};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::end::WorkerEnd;
-use super::lane::{self, Job};
+use super::lane::{self, Job, Reply};
+use super::queue::{Next, Placed, Queue};
 use super::restart::Restart;
 use super::{Call, CallCosts, CallEnd, CallEvent, CallResult, Supervisor, WorkerSpec};
 use crate::plugin_files;
-use crate::session::arrow_ipc;
+use crate::session::{arrow_ipc, nursery};
 
 /// Longest restart delay that a request waits out; after a longer one it is answered with the failure.
 const IMPATIENT_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -23,8 +25,7 @@ const IMPATIENT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Workers for one trigger: none while there is nothing to do, up to a limit when calls overlap.
 pub struct Pool {
     shared: Arc<Shared>,
-    idle: Mutex<Vec<mpsc::Sender<Job>>>,
-    permits: Semaphore,
+    tickets: AtomicU64,
 }
 
 /// What the lanes of a pool share.
@@ -32,6 +33,7 @@ pub(super) struct Shared {
     pub(super) supervisor: Supervisor,
     pub(super) spec: WorkerSpec,
     restart: Mutex<Restart>,
+    queue: Mutex<Queue<Job>>,
 }
 
 impl Shared {
@@ -43,8 +45,32 @@ impl Shared {
         self.restart.lock().ended(end, stderr_tail, self.code_changed_at(), Instant::now(), fastrand::f64());
     }
 
+    /// What a lane does that is done with a job.
+    pub(super) fn next(&self) -> Next<Job> {
+        self.queue.lock().next()
+    }
+
     fn code_changed_at(&self) -> Option<std::time::SystemTime> {
         (self.spec.plugin)().ok().and_then(|path| plugin_files::changed_at(&path))
+    }
+}
+
+/// The right of a lane to do jobs. When it ends another lane may be made, and who waited asks again.
+pub(super) struct Slot(Arc<Shared>);
+
+impl Slot {
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.0
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let waiting = self.0.queue.lock().vacate();
+        for job in waiting {
+            // A caller that went away has no need of it.
+            let _ = job.reply.send(Reply::AskAgain(job.call));
+        }
     }
 }
 
@@ -52,47 +78,60 @@ impl Pool {
     /// A pool of at most `workers_max` workers.
     #[must_use]
     pub fn new(supervisor: Supervisor, spec: WorkerSpec, workers_max: usize) -> Self {
-        let shared = Arc::new(Shared { supervisor, spec, restart: Mutex::default() });
-        Self { shared, idle: Mutex::default(), permits: Semaphore::new(workers_max.max(1)) }
+        let queue = Mutex::new(Queue::new(workers_max.max(1)));
+        let shared = Arc::new(Shared { supervisor, spec, restart: Mutex::default(), queue });
+        Self { shared, tickets: AtomicU64::new(0) }
     }
 
     /// Makes a call on a worker that is free, or on a new one.
-    pub async fn run(&self, call: Call) -> CallResult {
+    pub async fn run(&self, mut call: Call) -> CallResult {
         let asked = Instant::now();
-        let queued_too_long = async {
-            match call.queue_timeout {
-                Some(most) => sleep(most).await,
-                None => std::future::pending().await,
-            }
-        };
-        let permit = tokio::select! {
-            biased;
-            permit = self.permits.acquire() => permit,
-            () = queued_too_long => return waited_in_vain(call.queue_timeout.unwrap_or_default()),
-            () = call.cancel.cancelled() => return failed(&WorkerEnd::Cancelled, String::new()),
-        };
-        let Ok(_permit) = permit else { return failed(&WorkerEnd::Stopped, String::new()) };
-        if let Err(result) = self.wait_for_restart(&call).await {
-            return result;
-        }
+        let cancel = call.cancel.clone();
         loop {
-            let queue = asked.elapsed();
-            let (lane, is_new) = self.lane();
-            let (reply, result) = oneshot::channel();
-            let job = Job { call: call.clone(), reply };
-            if lane.send(job).await.is_ok()
-                && let Ok(mut result) = result.await
-            {
-                result.costs.queue = queue;
-                if !lane.is_closed() {
-                    self.idle.lock().push(lane);
-                }
+            if let Err(result) = self.wait_for_restart(&call).await {
                 return result;
             }
-            // An idle worker can leave at the very moment at which it is given a job; a new one cannot.
-            if is_new {
-                return failed(&WorkerEnd::Stopped, String::new());
+            let (reply, mut replied) = oneshot::channel();
+            let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
+            let patience = call.queue_timeout;
+            // A caller that goes away must not leave its job behind.
+            let place = self.place(Job { ticket, call, reply, asked });
+            let reply = tokio::select! {
+                biased;
+                reply = &mut replied => reply,
+                () = sleep_until(asked + patience.unwrap_or_default()), if patience.is_some() && place.is_some() => {
+                    if self.shared.queue.lock().withdraw(ticket).is_some() {
+                        return waited_in_vain(patience.unwrap_or_default());
+                    }
+                    replied.await
+                }
+                () = cancel.cancelled() => {
+                    if self.shared.queue.lock().withdraw(ticket).is_some() {
+                        return failed(&WorkerEnd::Cancelled, String::new());
+                    }
+                    // A lane has it, and sees the cancellation too.
+                    replied.await
+                }
+            };
+            match reply {
+                Ok(Reply::Done(result)) => return result,
+                Ok(Reply::AskAgain(returned)) => call = returned,
+                Err(oneshot::error::RecvError { .. }) => return failed(&WorkerEnd::Stopped, String::new()),
             }
+        }
+    }
+
+    fn place(&self, job: Job) -> Option<Place<'_>> {
+        let ticket = job.ticket;
+        let placed = self.shared.queue.lock().place(job);
+        match placed {
+            Placed::Given => None,
+            Placed::NewLane(job) => {
+                let slot = Slot(Arc::clone(&self.shared));
+                self.shared.supervisor.tracker.spawn(nursery::run(|nursery| lane::run(slot, job, nursery)));
+                None
+            }
+            Placed::Waits => Some(Place { queue: &self.shared.queue, ticket }),
         }
     }
 
@@ -104,19 +143,7 @@ impl Pool {
 
     /// Lets the idle workers leave. Calls that run go on.
     pub fn retire_idle(&self) {
-        self.idle.lock().clear();
-    }
-
-    fn lane(&self) -> (mpsc::Sender<Job>, bool) {
-        let mut idle = self.idle.lock();
-        while let Some(lane) = idle.pop() {
-            if !lane.is_closed() {
-                return (lane, false);
-            }
-        }
-        let (lane, jobs) = mpsc::channel(1);
-        self.shared.supervisor.tracker.spawn(lane::run(Arc::clone(&self.shared), jobs));
-        (lane, true)
+        self.shared.queue.lock().retire_idle();
     }
 
     /// Waits out the delay after a fault, or answers with the fault.
@@ -133,6 +160,24 @@ impl Pool {
             () = sleep(delay.wait) => Ok(()),
             () = call.cancel.cancelled() => Err(failed(&WorkerEnd::Cancelled, String::new())),
         }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.queue.lock().close();
+    }
+}
+
+/// A job's place among those that wait.
+struct Place<'a> {
+    queue: &'a Mutex<Queue<Job>>,
+    ticket: u64,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.queue.lock().withdraw(self.ticket);
     }
 }
 

@@ -22,6 +22,7 @@ use super::registry::{WorkerRow, WorkerState};
 use super::{Supervisor, WorkerSpec};
 use crate::environment::{self, Environment, Requirements};
 use crate::limits;
+use crate::session::nursery::Spawner;
 use crate::session::{self, Session, Step};
 
 /// A worker that did not become ready, and the last words of its process.
@@ -36,10 +37,11 @@ impl From<WorkerEnd> for StartFailure {
     }
 }
 
-/// Starts a worker and loads the plugin into it, unless it is cancelled meanwhile.
+/// Starts a worker and loads the plugin into it, unless it is cancelled meanwhile. Its connection lives in `nursery`.
 pub(super) async fn start(
     supervisor: &Supervisor,
     spec: &WorkerSpec,
+    nursery: &Spawner,
     cancel: &CancellationToken,
 ) -> Result<Worker, StartFailure> {
     let plugin = (spec.plugin)().map_err(WorkerEnd::Load)?;
@@ -52,7 +54,7 @@ pub(super) async fn start(
         () = cancel.cancelled() => return Err(WorkerEnd::Cancelled.into()),
     };
     // From here on there is a process, which is buried whatever happens.
-    let mut worker = launch(supervisor, spec, &environment, &plugin).await?;
+    let mut worker = launch(supervisor, spec, nursery, &environment, &plugin).await?;
     let ready = tokio::select! {
         ready = prepare(&mut worker, spec, &plugin) => ready,
         () = cancel.cancelled() => Err(Ended { end: Some(WorkerEnd::Cancelled), process: None }),
@@ -116,6 +118,7 @@ async fn failed(worker: Worker, spec: &WorkerSpec, ended: Ended) -> StartFailure
 async fn launch(
     supervisor: &Supervisor,
     spec: &WorkerSpec,
+    nursery: &Spawner,
     environment: &Environment,
     plugin: &Path,
 ) -> Result<Worker, StartFailure> {
@@ -125,7 +128,7 @@ async fn launch(
     let ours = SessionSocket::new(ours).map_err(|error| start(format!("session socket: {error}")))?;
     let id = Uuid::now_v7();
     let policy = confine::policy(supervisor, spec, environment, plugin, id).map_err(start)?;
-    let endpoint = session::open(ours, Arc::clone(&spec.questions), &supervisor.tracker);
+    let endpoint = session::open(ours, Arc::clone(&spec.questions), nursery, &supervisor.tracker);
     let process = WorkerProcess::launch(
         Arc::clone(&supervisor.launcher),
         policy,
