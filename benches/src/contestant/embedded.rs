@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use super::Work;
+use super::arrival::Arrival;
 use crate::Error;
 use crate::contest::Contestant;
 use crate::python::{self, Plugin};
@@ -47,8 +48,10 @@ impl Contestant for EmbeddedCalls {
     fn batch(&mut self, calls: usize) -> BoxFuture<'_, Result<Vec<Duration>, Error>> {
         Box::pin(async move {
             let mut times = Vec::with_capacity(calls);
+            let mut arrival = Arrival::new()?;
             for _ in 0..calls {
                 let (source, input) = (self.plugin.source, self.input.clone());
+                arrival.next().await?;
                 let begun = Instant::now();
                 let result = tokio::task::spawn_blocking(move || execute(source, &input)).await??;
                 times.push(begun.elapsed());

@@ -1,5 +1,6 @@
 //! Who is measured.
 
+pub(crate) mod arrival;
 #[cfg(libpython)]
 pub(crate) mod embedded;
 pub(crate) mod http;

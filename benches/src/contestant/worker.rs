@@ -24,6 +24,7 @@ use tonic::Status;
 use uuid::Uuid;
 
 use super::Work;
+use super::arrival::Arrival;
 use crate::Error;
 use crate::contest::Contestant;
 use crate::python::{self, Plugin};
@@ -151,9 +152,9 @@ impl Contestant for WorkerCalls {
     fn batch(&mut self, calls: usize) -> BoxFuture<'_, Result<Vec<Duration>, Error>> {
         Box::pin(async move {
             let mut times = Vec::with_capacity(calls);
+            let mut arrival = Arrival::new()?;
             for _ in 0..calls {
-                // In a server each call begins with an event of its own, and not in the tail of the one before.
-                tokio::task::yield_now().await;
+                arrival.next().await?;
                 times.push(self.call().await?);
             }
             Ok(times)
