@@ -23,7 +23,9 @@ impl Arrival {
     pub(crate) async fn next(&mut self) -> Result<(), Error> {
         self.world.write_all(b"!").await?;
         // With room for more than there is, so that the socket is known to be empty afterwards and the next wait is one.
-        self.door.read(&mut [0; 2]).await?;
-        Ok(())
+        match self.door.read(&mut [0; 2]).await? {
+            1 => Ok(()),
+            count => Err(format!("{count} bytes arrived instead of one").into()),
+        }
     }
 }
