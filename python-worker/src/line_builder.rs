@@ -1,7 +1,8 @@
 //! `LineBuilder`: line protocol, one part after the other. It gives the same text as InfluxDB 3's class, which is Python, for
 //! values of every type: what is not plain text or a plain number takes Python's own way (`str`, `format`, `%`).
 
-use std::fmt::Write as _;
+mod parts;
+mod text;
 
 use parking_lot::Mutex;
 use pyo3::create_exception;
@@ -9,6 +10,9 @@ use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyFloat, PyInt, PyString, PyTuple};
+
+use self::parts::{Parts, Time};
+use self::text::{BACKSLASH, COMMA, EQUALS, QUOTE, SPACE, bits, escape, push_float, push_integer};
 
 create_exception!(__main__, InfluxDBError, PyException, "Base of the errors of line protocol.");
 create_exception!(__main__, InvalidMeasurementError, InfluxDBError, "The measurement cannot be written.");
@@ -20,26 +24,14 @@ const FORBIDDEN_IN_KEYS: [(char, &str); 3] = [(' ', "spaces"), (',', "commas"), 
 
 /// One line of line protocol. Methods that add something return the builder.
 #[pyclass(frozen, subclass, dict, name = "LineBuilder", module = "builtins")]
-#[derive(Default)]
 pub(crate) struct LineBuilder {
+    /// No Python code runs while the lock is held.
     parts: Mutex<Parts>,
 }
 
-#[derive(Default)]
-struct Parts {
-    measurement: String,
-    /// Values as they were given.
-    tags: Vec<(String, String)>,
-    /// Values as they are written.
-    fields: Vec<(String, String)>,
-    time: Option<String>,
-}
-
-/// Sets a key; one that is there keeps its place.
-fn set(pairs: &mut Vec<(String, String)>, key: &str, value: String) {
-    match pairs.iter_mut().find(|(known, _)| known == key) {
-        Some((_, old)) => *old = value,
-        None => pairs.push((key.to_owned(), value)),
+impl Drop for LineBuilder {
+    fn drop(&mut self) {
+        std::mem::take(self.parts.get_mut()).give_back();
     }
 }
 
@@ -49,16 +41,22 @@ impl LineBuilder {
     #[new]
     #[pyo3(signature = (*_args, **_options))]
     fn new(_args: &Bound<'_, PyTuple>, _options: Option<&Bound<'_, PyDict>>) -> Self {
-        Self::default()
+        Self { parts: Mutex::new(Parts::take()) }
     }
 
     /// Begins a line of a table.
     fn __init__(&self, measurement: &Bound<'_, PyAny>) -> PyResult<()> {
-        if measurement.contains(" ")? {
+        let has_space = match measurement.cast::<PyString>() {
+            Ok(text) => bits(text.to_str()?) & SPACE != 0,
+            Err(_) => measurement.contains(" ")?,
+        };
+        if has_space {
             return Err(InvalidMeasurementError::new_err("Measurement name cannot contain spaces"));
         }
-        let measurement = measurement.cast::<PyString>()?.to_str()?.to_owned();
-        *self.parts.lock() = Parts { measurement, ..Parts::default() };
+        let measurement = measurement.cast::<PyString>()?.to_str()?;
+        let mut parts = self.parts.lock();
+        parts.clear();
+        parts.measurement.push_str(measurement);
         Ok(())
     }
 
@@ -71,13 +69,15 @@ impl LineBuilder {
     /// The tags so far.
     #[getter]
     fn tags<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        to_dict(py, &self.parts.lock().tags)
+        let tags = self.parts.lock().tags.to_vec();
+        to_dict(py, tags)
     }
 
     /// The fields so far, as they are written.
     #[getter]
     fn fields<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        to_dict(py, &self.parts.lock().fields)
+        let fields = self.parts.lock().fields.to_vec();
+        to_dict(py, fields)
     }
 
     /// Adds a tag.
@@ -87,11 +87,15 @@ impl LineBuilder {
         value: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, Self>> {
         let key = checked("tag", key)?;
+        let own;
         let value = match value.cast_exact::<PyString>() {
-            Ok(text) => text.to_str()?.to_owned(),
-            Err(_) => value.str()?.to_str()?.to_owned(),
+            Ok(text) => text.to_str()?,
+            Err(_) => {
+                own = value.str()?;
+                own.to_str()?
+            }
         };
-        set(&mut slf.get().parts.lock().tags, key, value);
+        slf.get().parts.lock().tags.set(key, |text| text.push_str(value));
         Ok(slf)
     }
 
@@ -102,12 +106,12 @@ impl LineBuilder {
         value: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, Self>> {
         let key = checked("field", key)?;
-        let text = match small_integer(value) {
-            Some(number) if number >= 0 => format!("{number}u"),
-            None if !value.lt(0)? => format!("{}u", formatted(value)?),
+        let number = match small_integer(value) {
+            Some(number) if number >= 0 => Integer::Small(number),
+            None if !value.lt(0)? => Integer::Text(formatted(value)?),
             _ => return Err(PyValueError::new_err(format!("uint64 field '{key}' cannot be negative"))),
         };
-        set(&mut slf.get().parts.lock().fields, key, text);
+        slf.get().parts.lock().fields.set(key, |text| number.push(text, 'u'));
         Ok(slf)
     }
 
@@ -118,11 +122,11 @@ impl LineBuilder {
         value: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, Self>> {
         let key = checked("field", key)?;
-        let text = match small_integer(value) {
-            Some(number) => format!("{number}i"),
-            None => format!("{}i", formatted(value)?),
+        let number = match small_integer(value) {
+            Some(number) => Integer::Small(number),
+            None => Integer::Text(formatted(value)?),
         };
-        set(&mut slf.get().parts.lock().fields, key, text);
+        slf.get().parts.lock().fields.set(key, |text| number.push(text, 'i'));
         Ok(slf)
     }
 
@@ -133,11 +137,16 @@ impl LineBuilder {
         value: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, Self>> {
         let key = checked("field", key)?;
-        let text = match value.cast_exact::<PyFloat>() {
-            Ok(float) => float_text(float.value()),
-            Err(_) => number_text(value)?,
-        };
-        set(&mut slf.get().parts.lock().fields, key, text);
+        match value.cast_exact::<PyFloat>() {
+            Ok(float) => {
+                let float = float.value();
+                slf.get().parts.lock().fields.set(key, |text| push_float(text, float));
+            }
+            Err(_) => {
+                let number = number_text(value)?;
+                slf.get().parts.lock().fields.set(key, |text| text.push_str(&number));
+            }
+        }
         Ok(slf)
     }
 
@@ -154,11 +163,11 @@ impl LineBuilder {
             return Err(pyo3::exceptions::PyTypeError::new_err("a string field takes a str"));
         };
         let value = value.to_str()?;
-        let mut text = String::with_capacity(value.len() + 2);
-        text.push('"');
-        escape(&mut text, value, |character| matches!(character, '\\' | '"'));
-        text.push('"');
-        set(&mut slf.get().parts.lock().fields, key, text);
+        slf.get().parts.lock().fields.set(key, |text| {
+            text.push('"');
+            escape(text, value, BACKSLASH | QUOTE);
+            text.push('"');
+        });
         Ok(slf)
     }
 
@@ -169,50 +178,45 @@ impl LineBuilder {
         value: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, Self>> {
         let key = checked("field", key)?;
-        let text = if value.is_truthy()? { "t" } else { "f" };
-        set(&mut slf.get().parts.lock().fields, key, text.to_owned());
+        let word = if value.is_truthy()? { "t" } else { "f" };
+        slf.get().parts.lock().fields.set(key, |text| text.push_str(word));
         Ok(slf)
     }
 
     /// Sets the time, in nanoseconds since the epoch.
     fn time_ns<'py>(slf: Bound<'py, Self>, timestamp_ns: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Self>> {
         let time = match small_integer(timestamp_ns) {
-            Some(number) => Some(number.to_string()),
-            None if timestamp_ns.is_none() => None,
-            None => Some(formatted(timestamp_ns)?),
+            Some(number) => Time::Nanoseconds(number),
+            None if timestamp_ns.is_none() => Time::None,
+            None => Time::Text(formatted(timestamp_ns)?),
         };
         slf.get().parts.lock().time = time;
         Ok(slf)
     }
 
     /// The line.
-    fn build(&self) -> PyResult<String> {
-        let parts = self.parts.lock();
-        let mut line =
-            String::with_capacity(parts.measurement.len() + 32 * (1 + parts.tags.len() + parts.fields.len()));
-        escape(&mut line, &parts.measurement, |character| matches!(character, ',' | ' '));
-        for (key, value) in &parts.tags {
-            line.push(',');
-            escape(&mut line, key, |_| false);
-            line.push('=');
-            escape(&mut line, value, |character| matches!(character, '\\' | ',' | '=' | ' '));
+    fn build<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        match self.parts.lock().build() {
+            Ok(line) => Ok(PyString::new(py, line)),
+            Err(line) => Err(InvalidLineError::new_err(format!("At least one field is required: {line}"))),
         }
-        if parts.fields.is_empty() {
-            return Err(InvalidLineError::new_err(format!("At least one field is required: {line}")));
+    }
+}
+
+/// A number that is given as an integer.
+enum Integer {
+    Small(i64),
+    /// What an f-string makes of anything else.
+    Text(String),
+}
+
+impl Integer {
+    fn push(&self, text: &mut String, suffix: char) {
+        match self {
+            Self::Small(number) => push_integer(text, *number),
+            Self::Text(number) => text.push_str(number),
         }
-        let mut separator = ' ';
-        for (key, value) in &parts.fields {
-            line.push(separator);
-            escape(&mut line, key, |character| character == '\\');
-            line.push('=');
-            line.push_str(value);
-            separator = ',';
-        }
-        if let Some(time) = &parts.time {
-            line.push(' ');
-            line.push_str(time);
-        }
-        Ok(line)
+        text.push(suffix);
     }
 }
 
@@ -227,7 +231,7 @@ fn checked<'a>(kind: &str, key: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
     if text.is_empty() {
         return Err(InvalidKeyError::new_err(format!("{kind} key cannot be empty")));
     }
-    if text.bytes().any(|byte| matches!(byte, b' ' | b',' | b'=')) {
+    if bits(text) & (SPACE | COMMA | EQUALS) != 0 {
         for (character, plural) in FORBIDDEN_IN_KEYS {
             if text.contains(character) {
                 return Err(InvalidKeyError::new_err(format!("{kind} key '{text}' cannot contain {plural}")));
@@ -235,28 +239,6 @@ fn checked<'a>(kind: &str, key: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
         }
     }
     Ok(text)
-}
-
-/// Appends text with a backslash before what has a meaning of its own. An end of line becomes two characters, as other writers
-/// of line protocol do it: outside of string fields there is no way to have one in a line.
-fn escape(line: &mut String, text: &str, is_special: fn(char) -> bool) {
-    let is_string = is_special('"');
-    if !text.contains(|character| is_special(character) || matches!(character, '\n' | '\r')) {
-        line.push_str(text);
-        return;
-    }
-    for character in text.chars() {
-        match character {
-            '\n' if !is_string => line.push_str("\\n"),
-            '\r' if !is_string => line.push_str("\\r"),
-            _ => {
-                if is_special(character) {
-                    line.push('\\');
-                }
-                line.push(character);
-            }
-        }
-    }
 }
 
 /// An `int`, but no subclass of it, of at most 64 bits.
@@ -271,30 +253,6 @@ fn formatted(value: &Bound<'_, PyAny>) -> PyResult<String> {
     Ok(text.cast::<PyString>()?.to_str()?.to_owned())
 }
 
-/// A float as `repr` writes it, and whole ones in full.
-fn float_text(value: f64) -> String {
-    if value.is_nan() {
-        return "nan".to_owned();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "inf" } else { "-inf" }.to_owned();
-    }
-    if value % 1.0 == 0.0 {
-        // Python goes by way of `int`, which has no negative zero.
-        return if value == 0.0 { "0.0".to_owned() } else { format!("{value:.0}.0") };
-    }
-    // The shortest digits that mean this number; `repr` writes small ones with an exponent of at least two digits.
-    if value.abs() >= 1e-4 {
-        return value.to_string();
-    }
-    let scientific = format!("{value:e}");
-    let (digits, exponent) = scientific.split_once("e-").unwrap_or((&scientific, "0"));
-    let mut text = String::with_capacity(scientific.len() + 1);
-    // Writing to a string does not fail.
-    let _ = write!(text, "{digits}e-{exponent:0>2}");
-    text
-}
-
 /// Anything else that is given as a float: Python decides whether it is whole.
 fn number_text(value: &Bound<'_, PyAny>) -> PyResult<String> {
     if let Some(number) = small_integer(value) {
@@ -307,7 +265,7 @@ fn number_text(value: &Bound<'_, PyAny>) -> PyResult<String> {
     Ok(if is_whole { format!("{text}.0") } else { text.to_owned() })
 }
 
-fn to_dict<'py>(py: Python<'py>, pairs: &[(String, String)]) -> PyResult<Bound<'py, PyDict>> {
+fn to_dict(py: Python<'_>, pairs: Vec<(String, String)>) -> PyResult<Bound<'_, PyDict>> {
     let dict = PyDict::new(py);
     for (key, value) in pairs {
         dict.set_item(key, value)?;
