@@ -41,18 +41,15 @@ pub(super) struct Dictionary<'py> {
 
 impl<'py> Column<'py> {
     /// Prepares a column.
-    ///
-    /// # Errors
-    /// `ValueError` for a type that has no Python form yet.
-    pub(super) fn new(array: &ArrayRef) -> PyResult<Self> {
-        Ok(match array.data_type() {
+    pub(super) fn new(array: &ArrayRef) -> Self {
+        match array.data_type() {
             DataType::Int64 => Self::Signed(array.as_primitive::<Int64Type>().values().clone()),
             DataType::UInt64 => Self::Unsigned(array.as_primitive::<UInt64Type>().values().clone()),
             DataType::Float64 => Self::Float(array.as_primitive::<Float64Type>().values().clone()),
             DataType::Boolean => Self::Boolean(array.as_boolean().clone()),
             DataType::Utf8 => Self::Utf8(array.as_string().clone()),
             DataType::Timestamp(unit, _) => timestamps(array, *unit),
-            DataType::Dictionary(_, values) if object::is_supported(values) => Self::Dictionary(Dictionary::new(array)),
+            DataType::Dictionary(..) => Self::Dictionary(Dictionary::new(array)),
             DataType::Utf8View => Self::Utf8View(array.as_string_view().clone()),
             DataType::Int8 => Self::Signed(widen::<Int8Type, _>(array)),
             DataType::Int16 => Self::Signed(widen::<Int16Type, _>(array)),
@@ -61,9 +58,8 @@ impl<'py> Column<'py> {
             DataType::UInt16 => Self::Unsigned(widen::<UInt16Type, _>(array)),
             DataType::UInt32 => Self::Unsigned(widen::<UInt32Type, _>(array)),
             DataType::Float32 => Self::Float(widen::<Float32Type, _>(array)),
-            other if object::is_supported(other) => Self::Other(ArrayRef::clone(array)),
-            unsupported => return Err(unsupported_type(unsupported)),
-        })
+            _ => Self::Other(ArrayRef::clone(array)),
+        }
     }
 
     /// Puts the cell of `row`, which has a value, into `dict`.
@@ -135,10 +131,6 @@ fn set_timestamp<'py>(dict: &DictRow<'py>, name: &Bound<'py, PyString>, units: i
         Some(nanoseconds) => dict.set_signed(name, nanoseconds),
         None => dict.set_object(name, &object::nanoseconds(dict.py(), units, unit_ns)?),
     }
-}
-
-pub(super) fn unsupported_type(data_type: &DataType) -> PyErr {
-    PyValueError::new_err(format!("Unsupported data type: {data_type:?}"))
 }
 
 pub(super) fn outside() -> PyErr {

@@ -51,7 +51,7 @@ fn append_batch<'py>(py: Python<'py>, batch: &RecordBatch, nulls: Nulls, rows: &
         // One string object a name for all rows, and its hash is computed once.
         let name = PyString::intern(py, field.name());
         let missing = array.logical_nulls().filter(|nulls| nulls.null_count() > 0);
-        columns.push((name, Column::new(array)?, missing));
+        columns.push((name, Column::new(array), missing));
     }
     for row in 0..batch.num_rows() {
         if row % ROWS_PER_SIGNAL_CHECK == ROWS_PER_SIGNAL_CHECK - 1 {

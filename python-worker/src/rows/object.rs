@@ -4,12 +4,12 @@
 
 use arrow::array::{
     Array, ArrayRef, AsArray, Decimal32Array, Decimal64Array, FixedSizeListArray, GenericListArray, MapArray,
-    PrimitiveArray, StructArray,
+    PrimitiveArray, StructArray, UnionArray,
 };
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Date64Type, DurationMicrosecondType, DurationMillisecondType,
     DurationNanosecondType, DurationSecondType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
-    Int64Type, IntervalDayTimeType, IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType,
+    Int64Type, IntervalDayTimeType, IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, RunEndIndexType,
     Time32MillisecondType, Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimeUnit,
     TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type,
     UInt16Type, UInt32Type, UInt64Type,
@@ -26,22 +26,6 @@ const SECONDS_PER_DAY: i64 = 86_400;
 
 /// Deepest nesting of lists, structs and maps that is built; SQL does not nest deeper, malformed data may.
 const DEPTH_MAX: usize = 64;
-
-/// Whether [`object`] knows the type.
-pub(super) fn is_supported(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::List(field)
-        | DataType::LargeList(field)
-        | DataType::FixedSizeList(field, _)
-        | DataType::ListView(field)
-        | DataType::LargeListView(field)
-        | DataType::Map(field, _) => is_supported(field.data_type()),
-        DataType::Struct(fields) => fields.iter().all(|field| is_supported(field.data_type())),
-        DataType::Dictionary(_, values) => is_supported(values),
-        DataType::RunEndEncoded(..) | DataType::Union(..) => false,
-        _ => true,
-    }
-}
 
 /// The cell of `row`; `None` when it has no value.
 pub(super) fn object<'py>(py: Python<'py>, array: &ArrayRef, row: usize) -> PyResult<Bound<'py, PyAny>> {
@@ -104,8 +88,27 @@ fn nested<'py>(py: Python<'py>, array: &ArrayRef, row: usize, depth: usize) -> P
             let dictionary = array.as_any_dictionary();
             nested(py, dictionary.values(), key(dictionary.keys(), row)?, depth + 1)
         }
-        unsupported => Err(super::column::unsupported_type(unsupported)),
+        DataType::RunEndEncoded(ends, _) => {
+            let (values, run) = match ends.data_type() {
+                DataType::Int16 => run::<Int16Type>(array, row),
+                DataType::Int32 => run::<Int32Type>(array, row),
+                DataType::Int64 => run::<Int64Type>(array, row),
+                _ => None,
+            }
+            .ok_or_else(super::column::outside)?;
+            nested(py, values, run, depth + 1)
+        }
+        DataType::Union(..) => {
+            let union = array_of::<UnionArray>(array)?;
+            nested(py, union.child(union.type_id(row)), union.value_offset(row), depth + 1)
+        }
     }
+}
+
+/// The values of a run-end encoded array, and which of them the row has.
+fn run<T: RunEndIndexType>(array: &ArrayRef, row: usize) -> Option<(&ArrayRef, usize)> {
+    let runs = array.as_run_opt::<T>()?;
+    Some((runs.values(), runs.get_physical_index(row)))
 }
 
 /// Where in its values a dictionary's row has its value.
