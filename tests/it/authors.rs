@@ -152,3 +152,20 @@ fn the_pytest_fixture_runs_plugins_in_real_workers() {
     assert!(text.contains("1 failed, 3 passed"), "{text}\n{}", String::from_utf8_lossy(&said.stderr));
     assert!(text.contains("FAILED tests/test_plugins.py::test_that_fails"), "{text}");
 }
+
+#[test]
+fn a_new_plugin_works_and_so_does_its_test() {
+    let directory = tempfile::Builder::new().prefix("bulkhead-it-").tempdir().unwrap();
+    for (kind, name) in [("wal", "my_wal"), ("schedule", "my_schedule"), ("request", "my_request")] {
+        let made = run(&["new", kind, name, "--directory", directory.path().to_str().unwrap()]);
+        assert_eq!(made.code, Some(0), "{made:?}");
+    }
+    let mut pytest = Command::new(tools().join("bin/python"));
+    pytest
+        .current_dir(directory.path())
+        .env("BULKHEAD", env!("CARGO_BIN_EXE_bulkhead"))
+        .env("TMPDIR", directory.path());
+    let said = output(pytest.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]));
+    let text = String::from_utf8_lossy(&said.stdout);
+    assert!(text.contains("6 passed") && said.status.success(), "{text}\n{}", String::from_utf8_lossy(&said.stderr));
+}

@@ -1,6 +1,6 @@
 //! The command line, against a running server and alone.
 
-use crate::world::{DB, Finished, Setup, TestRunner, bulkhead, processes_of, program, run, until};
+use crate::world::{DB, Finished, Setup, TestRunner, bulkhead, processes_of, run, until};
 
 const HELLO: &str = "def process_request(api, query, headers, body, args=None):\n    return 'hello ' + str(args)\n";
 
@@ -237,40 +237,16 @@ fn the_demo_shows_the_main_job_and_leaves_nothing() {
 }
 
 /// Runs the functions of a test file as pytest would, without the need for it.
-const RUN_TESTS: &str = "\
-import importlib.util, sys
-spec = importlib.util.spec_from_file_location('tests', sys.argv[1])
-tests = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tests)
-names = [name for name in dir(tests) if name.startswith('test_')]
-for name in names:
-    getattr(tests, name)()
-print(len(names))
-";
-
 #[test]
-fn a_new_plugin_works_and_so_does_its_test() {
+fn a_plugin_that_is_there_is_not_written_over_and_its_name_is_one_of_python() {
     let setup = Setup::new();
     let directory = setup.root().join("new");
-    let cache = setup.root().join("cache");
-    std::fs::create_dir_all(cache.join("bulkhead")).unwrap();
-    std::os::unix::fs::symlink(setup.data_dir().join("environments"), cache.join("bulkhead/environments")).unwrap();
-    for (kind, tests) in [("wal", "3"), ("schedule", "2"), ("request", "2")] {
-        let name = format!("my_{kind}");
-        let made = run(&["new", kind, &name, "--directory", directory.to_str().unwrap()]);
-        let test = directory.join(format!("test_{name}.py"));
-        succeeds(&made, &format!("{}\n{}", directory.join(format!("{name}.py")).display(), test.display()));
-        let mut python = program("python3", &["-c", RUN_TESTS, test.to_str().unwrap()]);
-        let output = python
-            .env("BULKHEAD", env!("CARGO_BIN_EXE_bulkhead"))
-            .env("XDG_CACHE_HOME", &cache)
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .output()
-            .unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert_eq!((text(&output.stdout).trim(), output.status.code()), (tests, Some(0)), "{}", text(&output.stderr));
-        let again = run(&["new", kind, &name, "--directory", directory.to_str().unwrap()]);
-        fails(&again, 1, "File exists");
-    }
+    let new = ["new", "wal", "mine", "--directory", directory.to_str().unwrap()];
+    let file = |name: &str| directory.join(name).display().to_string();
+    let made = [file("mine.py"), file("test_mine.py"), file("typings"), file("pytest.ini")].join("\n");
+    succeeds(&run(&new), &made);
+    fails(&run(&new), 1, "File exists");
+    let second = ["new", "request", "other", "--directory", directory.to_str().unwrap()];
+    succeeds(&run(&second), &[file("other.py"), file("test_other.py")].join("\n"));
     fails(&run(&["new", "wal", "1-bad"]), 2, "it must consist of letters, digits and `_`");
 }

@@ -1,7 +1,7 @@
 """A pytest fixture that runs a plugin as the server does: in a worker process of its own.
 
-It needs nothing but the program `bulkhead`, found on `PATH` or named by the variable `BULKHEAD`. Paths of plugins are
-relative to pytest's root directory.
+It needs nothing but the program `bulkhead`, found on `PATH` or named by the variable `BULKHEAD`. Plugins lie below
+pytest's root directory; relative paths begin there.
 
     # conftest.py
     pytest_plugins = ["bulkhead_testing"]
@@ -25,6 +25,7 @@ import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -129,9 +130,10 @@ class Plugin:
 class Bulkhead:
     """A server, and a database of its own for each test."""
 
-    def __init__(self, url: str, database: str) -> None:
-        """Use a server that runs."""
+    def __init__(self, url: str, database: str, root: Path) -> None:
+        """Use a server that runs, and whose plugins lie below `root`."""
         self.url = url
+        self.root = root
         self.database = database
         self._names = count(1)
         self._triggers: list[str] = []
@@ -141,9 +143,10 @@ class Bulkhead:
         """Create a trigger for a plugin; it runs until the test ends."""
         name = f"{self.database}_{next(self._names)}"
         trigger_settings = {"run_async": False, "error_behavior": "log"}
+        path = Path(plugin)
         body = {
             "db": self.database,
-            "plugin_filename": os.fspath(plugin),
+            "plugin_filename": str(path.relative_to(self.root) if path.is_absolute() else path),
             "trigger_name": name,
             "trigger_settings": trigger_settings,
             "trigger_specification": trigger,
@@ -152,8 +155,8 @@ class Bulkhead:
         }
         self._must("POST", _TRIGGERS, body)
         self._triggers.append(name)
-        kind, _, path = trigger.strip().partition(":")
-        return Plugin(self, name, path.lstrip("/") if kind in ("request", "path") else None)
+        kind, _, place = trigger.strip().partition(":")
+        return Plugin(self, name, place.lstrip("/") if kind in ("request", "path") else None)
 
     def write(self, lines: str) -> None:
         """Write line protocol with times in nanoseconds."""
@@ -227,8 +230,8 @@ _DATABASES = count(1)
 
 
 @pytest.fixture
-def bulkhead(bulkhead_url: str) -> Iterator[Bulkhead]:
+def bulkhead(request: pytest.FixtureRequest, bulkhead_url: str) -> Iterator[Bulkhead]:
     """Run plugins in real workers."""
-    server = Bulkhead(bulkhead_url, f"test{next(_DATABASES)}")
+    server = Bulkhead(bulkhead_url, f"test{next(_DATABASES)}", request.config.rootpath)
     yield server
     server.close()

@@ -7,17 +7,20 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::output::{CliError, say};
+use super::typings;
 
 /// `new`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  bulkhead new wal rows_per_table && pytest test_rows_per_table.py")]
+#[command(
+    after_help = "Example:\n  bulkhead new wal rows_per_table && pytest test_rows_per_table.py\n\nThe test runs the plugin in a real worker, by a pytest fixture in `typings`, which `pytest.ini` names; both are written\nwhen they are missing."
+)]
 pub(super) struct NewArgs {
     /// What the plugin is called for.
     kind: Kind,
     /// Name of the plugin, an identifier of Python.
     #[arg(value_parser = plugin_name)]
     name: String,
-    /// Directory for the two files; it is made when it is missing.
+    /// Directory for the two files, and for what their test needs; it is made when it is missing.
     #[arg(long, default_value = ".", value_name = "DIR")]
     directory: PathBuf,
 }
@@ -43,6 +46,9 @@ impl Kind {
     }
 }
 
+/// Where pytest finds the fixture.
+const PYTEST_INI: &str = "[pytest]\npythonpath = typings\n";
+
 /// What stands for the plugin's name in a template.
 const NAME: &str = "{{NAME}}";
 
@@ -66,6 +72,16 @@ pub(super) fn run(args: &NewArgs) -> Result<(), CliError> {
     write_new(&plugin_path, &plugin.replace(NAME, name))?;
     write_new(&test_path, &test.replace(NAME, name))?;
     say(format!("{}\n{}", plugin_path.display(), test_path.display()));
+    let typings = directory.join("typings");
+    if !typings.exists() {
+        typings::write(&typings)?;
+        say(typings.display().to_string());
+    }
+    let settings = directory.join("pytest.ini");
+    if !settings.exists() {
+        write_new(&settings, PYTEST_INI)?;
+        say(settings.display().to_string());
+    }
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! `bulkhead typings`: what authors of plugins need beside their editor.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bulkhead_python_worker::package::AUTHOR_FILES;
 use clap::Args;
@@ -17,12 +17,18 @@ pub(super) struct TypingsArgs {
 
 /// Writes the types of the plugin API and the pytest fixture.
 pub(super) fn run(args: &TypingsArgs) -> Result<(), CliError> {
+    write(&args.directory)?;
+    say(format!("wrote the types of the plugin API and the pytest fixture to {}", args.directory.display()));
+    Ok(())
+}
+
+/// Writes them to a directory.
+pub(super) fn write(directory: &Path) -> Result<(), CliError> {
     for (name, content) in AUTHOR_FILES {
-        let path = args.directory.join(name);
+        let path = directory.join(name);
         let written =
             path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(&path, content));
         written.map_err(|error| CliError::new(format!("{}: {error}", path.display())))?;
     }
-    say(format!("wrote the types of the plugin API and the pytest fixture to {}", args.directory.display()));
     Ok(())
 }

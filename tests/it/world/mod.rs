@@ -20,7 +20,7 @@ use nix::unistd::Pid;
 pub(crate) use client::{Answer, Client, Request};
 pub(crate) use processes::Process;
 pub(crate) use processes::processes_of;
-pub(crate) use setup::{Finished, Setup, bulkhead, program, run, run_installed};
+pub(crate) use setup::{Finished, Setup, bulkhead, run, run_installed};
 pub(crate) use trigger::Trigger;
 pub(crate) use wait::{PATIENCE, until, until_true};
 

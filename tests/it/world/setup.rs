@@ -42,11 +42,6 @@ pub(crate) fn bulkhead(arguments: &[&str]) -> Command {
     cleared(Command::new(env!("CARGO_BIN_EXE_bulkhead")), arguments)
 }
 
-/// Another program in the same environment.
-pub(crate) fn program(program: &str, arguments: &[&str]) -> Command {
-    cleared(Command::new(program), arguments)
-}
-
 fn cleared(mut command: Command, arguments: &[&str]) -> Command {
     command.args(arguments).env_clear();
     for name in ["PATH", "HOME", "LLVM_PROFILE_FILE"] {

@@ -1,22 +1,19 @@
-"""Tests of {{NAME}}: `pytest` runs them, each in a worker as a trigger has it. `BULKHEAD` names the program."""
+"""Tests of {{NAME}}: `pytest` runs them in this directory, each in a worker process as a trigger has it.
 
-import json
-import os
-import subprocess
+The fixture `bulkhead` is that of `typings/bulkhead_testing.py`; the variable `BULKHEAD` names the program.
+"""
+
 from pathlib import Path
+
+pytest_plugins = ["bulkhead_testing"]
 
 PLUGIN = Path(__file__).with_name("{{NAME}}.py")
 
 
-def run(*arguments):
-    command = [os.environ.get("BULKHEAD", "bulkhead"), "test", "request_plugin", "--local", "--json"]
-    return json.loads(subprocess.run([*command, *arguments, PLUGIN], stdout=subprocess.PIPE).stdout)
+def test_a_name_is_greeted(bulkhead):
+    answer = bulkhead.run(PLUGIN, "request:{{NAME}}").request({"name": "Ada"})
+    assert (answer.status, answer.json()) == (200, {"greeting": "hello Ada"})
 
 
-def test_a_name_is_greeted():
-    response = run("--query", "name=Ada")["response"]
-    assert (response["status"], json.loads(response["body"])) == (200, {"greeting": "hello Ada"})
-
-
-def test_nobody_is_told_what_to_do():
-    assert run()["response"]["status"] == 400
+def test_nobody_is_told_what_to_do(bulkhead):
+    assert bulkhead.run(PLUGIN, "request:{{NAME}}").request().status == 400

@@ -1,24 +1,24 @@
-"""Tests of {{NAME}}: `pytest` runs them, each in a worker as a trigger has it. `BULKHEAD` names the program."""
+"""Tests of {{NAME}}: `pytest` runs them in this directory, each in a worker process as a trigger has it.
 
-import json
-import os
-import subprocess
+The fixture `bulkhead` is that of `typings/bulkhead_testing.py`; the variable `BULKHEAD` names the program.
+"""
+
 from pathlib import Path
+
+pytest_plugins = ["bulkhead_testing"]
 
 PLUGIN = Path(__file__).with_name("{{NAME}}.py")
 
 
-def run(*arguments):
-    command = [os.environ.get("BULKHEAD", "bulkhead"), "test", "schedule_plugin", "--local", "--json"]
-    return json.loads(subprocess.run([*command, *arguments, PLUGIN], stdout=subprocess.PIPE).stdout)
+def test_beats_are_counted(bulkhead):
+    plugin = bulkhead.run(PLUGIN, "every:100ms")
+    plugin.wait(calls=2)
+    beats = [row["beats"] for row in bulkhead.query("SELECT beats FROM heartbeat ORDER BY beats")]
+    assert beats[:2] == [1, 2]
+    assert plugin.logs()[0].text.startswith("beat 1, due at ")
 
 
-def test_a_beat_is_written():
-    report = run("--schedule", "0 0 0 1 1 * 2099")
-    assert report["errors"] == []
-    assert report["database_writes"] == {"test": ["heartbeat beats=1i"]}
-    assert "INFO: beat 1, due at 2099-01-01 00:00:00" in report["log_lines"]
-
-
-def test_the_table_is_an_argument():
-    assert run("--input-arguments", "table=pulse")["database_writes"] == {"test": ["pulse beats=1i"]}
+def test_the_table_is_an_argument(bulkhead):
+    plugin = bulkhead.run(PLUGIN, "every:100ms", arguments={"table": "pulse"})
+    plugin.wait()
+    assert bulkhead.query("SELECT beats FROM pulse ORDER BY beats LIMIT 1") == [{"beats": 1}]

@@ -1,28 +1,27 @@
-"""Tests of {{NAME}}: `pytest` runs them, each in a worker as a trigger has it. `BULKHEAD` names the program."""
+"""Tests of {{NAME}}: `pytest` runs them in this directory, each in a worker process as a trigger has it.
 
-import json
-import os
-import subprocess
+The fixture `bulkhead` is that of `typings/bulkhead_testing.py`; the variable `BULKHEAD` names the program.
+"""
+
 from pathlib import Path
+
+pytest_plugins = ["bulkhead_testing"]
 
 PLUGIN = Path(__file__).with_name("{{NAME}}.py")
 
 
-def run(lines, *arguments):
-    command = [os.environ.get("BULKHEAD", "bulkhead"), "test", "wal_plugin", "--local", "--json", "--lp", lines]
-    return json.loads(subprocess.run([*command, *arguments, PLUGIN], stdout=subprocess.PIPE).stdout)
+def test_rows_are_counted_by_table(bulkhead):
+    plugin = bulkhead.run(PLUGIN, "all_tables")
+    bulkhead.write("cpu v=1 1\ncpu v=2 2\nmem v=1 3")
+    # What it writes is a write to a table as well, which it passes over.
+    plugin.wait(calls=2)
+    assert bulkhead.query("SELECT rows FROM count_of_cpu") == [{"rows": 2}]
+    assert bulkhead.query("SELECT rows FROM count_of_mem") == [{"rows": 1}]
+    assert [line.text for line in plugin.logs()] == ["2 rows of cpu", "1 rows of mem"]
 
 
-def test_rows_are_counted_by_table():
-    report = run("cpu v=1 1\ncpu v=2 2\nmem v=1 3")
-    assert report["errors"] == []
-    assert report["database_writes"] == {"test": ["count_of_cpu rows=2i 2", "count_of_mem rows=1i 3"]}
-
-
-def test_its_own_rows_are_passed_over():
-    assert run("count_of_cpu rows=2i 2")["database_writes"] == {}
-
-
-def test_the_prefix_is_an_argument():
-    report = run("cpu v=1 1", "--input-arguments", "prefix=n_")
-    assert report["database_writes"] == {"test": ["n_cpu rows=1i 1"]}
+def test_the_prefix_is_an_argument(bulkhead):
+    plugin = bulkhead.run(PLUGIN, "table:cpu", arguments={"prefix": "n_"})
+    bulkhead.write("cpu v=1 1")
+    plugin.wait()
+    assert bulkhead.query("SELECT rows FROM n_cpu") == [{"rows": 1}]
