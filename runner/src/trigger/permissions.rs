@@ -100,6 +100,9 @@ impl NetPermission {
         }
         endpoints.sort();
         endpoints.dedup();
+        // In a worker's own network the two are one place.
+        let named: Vec<u16> = endpoints.iter().filter(|(host, _)| host == "localhost").map(|(_, port)| *port).collect();
+        endpoints.retain(|(host, port)| host != "127.0.0.1" || !named.contains(port));
         if endpoints.len() > limits::NETWORK_ENDPOINTS_MAX {
             return Err(PermissionError::TooManyEndpoints(endpoints.len()));
         }
@@ -278,6 +281,13 @@ mod tests {
             [("db".to_owned(), 5432), ("example.org".to_owned(), 80), ("example.org".to_owned(), 443)]
         );
         assert_eq!(permissions.words(), "--allow-net=db:5432,example.org --allow-read=a --allow-env=TOKEN --allow-run");
+    }
+
+    #[test]
+    fn two_names_of_this_machine_are_one_endpoint() {
+        let permissions = read(r#"{"allow_net":["127.0.0.1:80","localhost:80","127.0.0.1:81","localhost:80"]}"#);
+        let endpoints = permissions.allow_net.endpoints().unwrap();
+        assert_eq!(endpoints, [("127.0.0.1".to_owned(), 81), ("localhost".to_owned(), 80)]);
     }
 
     #[test]
