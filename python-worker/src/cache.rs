@@ -62,6 +62,25 @@ impl CacheStore {
         }
     }
 
+    /// When the first of the objects that live here only is over.
+    pub(crate) fn next_loss(&self) -> Option<Instant> {
+        let now = Instant::now();
+        [&self.own, &self.global].into_iter().filter_map(|space| space.next_loss(now)).min()
+    }
+
+    /// Forgets objects that live here only and are over, and says so. Tells whether there were any.
+    pub(crate) fn forget_lost(&self, py: Python<'_>, asker: &Asker) -> bool {
+        let now = Instant::now();
+        let mut any = false;
+        for space in [&self.own, &self.global] {
+            for key in space.take_lost(now) {
+                copies::send_loss(py, asker, space, &key);
+                any = true;
+            }
+        }
+        any
+    }
+
     /// Whether the runner has to be asked whether an entry that is here still counts.
     fn is_contested(&self, space: &Space) -> bool {
         space.namespace == CacheNamespace::Global || self.is_shared.load(Ordering::Relaxed)

@@ -36,6 +36,8 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 pub const LAST_WORDS_TIMEOUT: Duration = Duration::from_millis(100);
 /// Time that a fact which was taken from the outbox has to get through the connection's buffers.
 pub const SENT_GRACE: Duration = Duration::from_millis(2);
+/// How often a worker that has nothing to do looks whether threads of the plugin have ended: they say nothing by themselves.
+pub const THREADS_LOOK: Duration = Duration::from_secs(1);
 /// Rows that are converted between two looks for signals: about 4 ms of work.
 pub const ROWS_PER_SIGNAL_CHECK: usize = 8192;
 /// Bytes of a message that are not payload: names, ids and framing.

@@ -3,10 +3,12 @@
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 use bulkhead_proto::types::v1::{FailureKind, LogLevel, LogSource};
 use bulkhead_proto::worker::v1::session_request::Fact;
-use bulkhead_proto::worker::v1::{EntryPoint, LoadTrigger, TriggerLoaded};
+use bulkhead_proto::worker::v1::{EntryPoint, LoadTrigger, Threads, TriggerLoaded};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::pthread::pthread_self;
 use parking_lot::Mutex;
@@ -16,6 +18,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::sleep_until;
 
 use crate::api::{PluginApi, wait_for_room};
 use crate::asker::Asker;
@@ -26,8 +29,9 @@ use crate::driver::Driver;
 use crate::gather::{Order, PendingCall};
 use crate::handshake;
 use crate::inbox::SignalBell;
+use crate::invocation::Invocation;
 use crate::life;
-use crate::limits::{CLOSE_TIMEOUT, FLUSH_BYTES, LAST_WORDS_TIMEOUT, QUESTIONS_MAX};
+use crate::limits::{CLOSE_TIMEOUT, FLUSH_BYTES, LAST_WORDS_TIMEOUT, QUESTIONS_MAX, THREADS_LOOK};
 use crate::outbox::{Outbox, Room};
 use crate::shared::{CANCEL_SIGNAL, Shared};
 use crate::usage::Begun;
@@ -40,6 +44,10 @@ pub(crate) struct Session {
     /// It ends with the process.
     _life: JoinHandle<()>,
     cache: Arc<CacheStore>,
+    /// Threads that the plugin has left running, as the runner knows.
+    threads: AtomicU32,
+    /// The call that ended last.
+    last: Mutex<Option<Arc<Invocation>>>,
     stdout: Mutex<LineAssembler>,
     stderr: Mutex<LineAssembler>,
     fd: RawFd,
@@ -63,6 +71,8 @@ pub(crate) fn connect(py: Python<'_>, fd: RawFd, python_version: String) -> PyRe
         signals,
         _life: life,
         cache: Arc::default(),
+        threads: AtomicU32::new(0),
+        last: Mutex::default(),
         stdout: Mutex::default(),
         stderr: Mutex::default(),
         fd,
@@ -90,11 +100,12 @@ impl Session {
     /// code, so a handler that the plugin left behind cannot raise in the middle of it.
     fn serve(&self, py: Python<'_>, load: &Bound<'_, PyAny>, call: &Bound<'_, PyAny>) -> PyResult<()> {
         loop {
-            match py.detach(|| self.shared.driver.drive(self.next_order())) {
-                Some(Order::Load(order)) => self.load(py, order, load)?,
-                Some(Order::Call(order)) => self.call(py, order, call)?,
-                Some(Order::Drain) => return Ok(()),
-                None => self.run_signal_handlers(py)?,
+            match py.detach(|| self.shared.driver.drive(self.wait())) {
+                Woken::Order(Order::Load(order)) => self.load(py, order, load)?,
+                Woken::Order(Order::Call(order)) => self.call(py, order, call)?,
+                Woken::Order(Order::Drain) => return Ok(()),
+                Woken::Signal => self.run_signal_handlers(py)?,
+                Woken::Look => self.look_around(py),
             }
         }
     }
@@ -172,12 +183,32 @@ impl Session {
 }
 
 impl Session {
-    /// The next order; `None` when a signal came first.
-    async fn next_order(&self) -> Option<Order> {
+    /// Waits for what there is to do.
+    async fn wait(&self) -> Woken {
+        let threads = (self.threads.load(Ordering::Relaxed) > 0).then(|| Instant::now() + THREADS_LOOK);
+        let look = threads.into_iter().chain(self.cache.next_loss()).min();
+        let looked = async {
+            match look {
+                Some(look) => sleep_until(look.into()).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
-            order = self.shared.inbox.next() => Some(order),
-            () = self.signals.rung() => None,
+            order = self.shared.inbox.next() => Woken::Order(order),
+            () = self.signals.rung() => Woken::Signal,
+            () = looked => Woken::Look,
+        }
+    }
+
+    /// Looks whether what holds this process is over: threads of the plugin, and objects in the cache that live here only.
+    fn look_around(&self, py: Python<'_>) {
+        let Some(invocation) = self.last.lock().clone() else { return };
+        let asker = Asker { shared: Arc::clone(&self.shared), invocation };
+        let any_lost = self.cache.forget_lost(py, &asker);
+        let running = threads(py);
+        if self.threads.swap(running, Ordering::Relaxed) != running || any_lost {
+            self.shared.outbox.post(Fact::Threads(Threads { running }));
         }
     }
 
@@ -217,7 +248,10 @@ impl Session {
         let raised = raised.map(|error| describe(py, &error));
         let (outcome, effects) = call.get().outcome(raised, elapsed);
         let usage = begun.usage(&invocation, elapsed);
-        self.shared.outbox.finish(invocation.id(), outcome, usage, effects, threads(py));
+        let threads = threads(py);
+        self.threads.store(threads, Ordering::Relaxed);
+        self.shared.outbox.finish(invocation.id(), outcome, usage, effects, threads);
+        *self.last.lock() = Some(invocation);
         Ok(())
     }
 
@@ -270,6 +304,14 @@ impl Session {
             (&self.stdout, LogLevel::Info, LogSource::Stdout)
         }
     }
+}
+
+/// Why the main thread goes on.
+enum Woken {
+    Order(Order),
+    Signal,
+    /// It is time to look around.
+    Look,
 }
 
 /// Threads of the plugin that run. They may need their process between two calls.

@@ -175,6 +175,7 @@ mod tests {
             delivery: crate::trigger::Delivery::default(),
             disabled: false,
             disabled_reason: None,
+            shares_path: false,
         }
     }
 

@@ -186,6 +186,28 @@ pub const CACHE_NAMESPACE_BYTES_MAX: usize = 64 << 20;
 /// Cache entries that are kept in all, bytes.
 pub const CACHE_BYTES_MAX: usize = 512 << 20;
 
+/// Time for which changes of the cache that belong to no commit are gathered before they are recorded. A crash of the runner loses
+/// no more than these.
+pub const CACHE_GATHERED: Duration = Duration::from_millis(100);
+
+/// Such changes that are recorded in one step, bytes. It bounds what one entry of the log holds.
+pub const CACHE_SAVED_BYTES: usize = 16 << 20;
+
+/// How often cache entries that have expired are looked for while others are put, as in InfluxDB 3.
+pub const CACHE_SWEPT_EVERY: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
+
+/// Cache entries of all dry runs, bytes.
+pub const TEST_CACHE_BYTES_MAX: usize = 64 << 20;
+
+/// Cache entries of one name for dry runs.
+pub const TEST_CACHE_ENTRIES_MAX: usize = 10_000;
+
+/// Time for which dry runs keep a cache entry that says nothing of its end, as in InfluxDB 3.
+pub const TEST_CACHE_KEPT: Duration = Duration::from_secs(30 * 60);
+
+/// Longest name of a cache of dry runs, bytes.
+pub const TEST_CACHE_NAME_BYTES_MAX: usize = 255;
+
 /// Changes of cache entries that one invocation may make, bytes.
 pub const CACHE_CHANGES_BYTES_MAX: u64 = 128 << 20;
 

@@ -14,6 +14,14 @@ const FILE_MODE: u32 = 0o644;
 /// Mode of a made directory.
 const DIRECTORY_MODE: u32 = 0o755;
 
+/// Code that is looked at before it takes its place; it is removed when this is dropped.
+#[derive(Debug)]
+pub struct Staged {
+    /// The plugin as it would be.
+    pub plugin: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
 impl PluginFiles {
     /// Writes a file below the plugin directory, in place of one that is there. Missing directories are made.
     ///
@@ -64,6 +72,35 @@ impl PluginFiles {
                 std::fs::remove_dir_all(&old).map_err(failed)
             }
         }
+    }
+
+    /// Writes files beside a plugin, as it would be with them: one with an empty name is the plugin itself, others lie in its
+    /// directory.
+    ///
+    /// # Errors
+    /// When a path leaves the directory, the files are too large, or the file system fails.
+    pub fn stage(&self, plugin: &Path, files: &[(String, String)]) -> Result<Staged, PluginFileError> {
+        let name = plugin.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        check_size(&name, files.iter().map(|(_, content)| content.len()).sum())?;
+        let failed = |error: std::io::Error| unreadable(&name, &error);
+        let parent = plugin.parent().ok_or_else(|| PluginFileError::Traversal(name.clone()))?;
+        // Hidden, so that nothing takes it for a plugin meanwhile.
+        let directory = tempfile::Builder::new().prefix(".new-").tempdir_in(parent).map_err(failed)?;
+        set_mode(directory.path(), DIRECTORY_MODE).map_err(failed)?;
+        let staged = directory.path().join(&name);
+        for (path, content) in files {
+            if path.is_empty() {
+                write_file(&staged, content).map_err(failed)?;
+                continue;
+            }
+            if !staged.is_dir() {
+                std::fs::create_dir(&staged).map_err(failed)?;
+                set_mode(&staged, DIRECTORY_MODE).map_err(failed)?;
+            }
+            let (parent, file) = prepare(&staged, path)?;
+            write_file(&parent.join(file), content).map_err(failed)?;
+        }
+        Ok(Staged { plugin: staged, _directory: directory })
     }
 
     fn root(&self, path: &str) -> Result<PathBuf, PluginFileError> {

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::api::grpc::GrpcApi;
 use crate::api::http::HttpApi;
 use crate::api::{grpc, http};
-use crate::cache::MemoryCache;
+use crate::cache::Cache;
 use crate::catalog::Catalog;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, HostKind, ObjectStoreKind};
@@ -115,7 +115,7 @@ impl Server {
             host: Arc::clone(&hosts.host),
             supervisor,
             logs,
-            cache: Arc::new(MemoryCache::new(Arc::clone(&clock))),
+            cache: Arc::new(Cache::of_triggers(Arc::clone(&clock))),
             invocations,
             files: PluginFiles::new(plugin_dir, node.directory.join("uploads"))
                 .with_repository(&config.plugin_repository, &node.directory.join("repository"))

@@ -1,6 +1,7 @@
 //! Tests of plugins by their authors: over HTTP, by the command line, and without a server.
 
 mod command;
+mod surroundings;
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,6 @@
 //! Starts, stops, crashes of the runner and of its parts.
 
+mod cached;
 mod damage;
 mod kills;
 mod promises;

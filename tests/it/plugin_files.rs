@@ -178,3 +178,45 @@ fn an_operator_decides_what_clients_may_bring_and_which_triggers_they_may_make()
     wal.is(400, "invalid request: server is configured to reject WalRows plugin triggers");
     runner.engine("hello").is(200, "hello");
 }
+
+#[test]
+fn new_code_that_cannot_be_used_is_refused_and_the_old_goes_on() {
+    let runner = TestRunner::start();
+    runner.plugin("hello.py", &says("one"));
+    runner.plugin("multi/__init__.py", &says("one"));
+    for (name, file) in [("hello", "hello.py"), ("multi", "multi")] {
+        runner.create(&Trigger::new(name, file, &format!("request:{name}")));
+    }
+    let hint = "\nhint: correct it, or skip this check with `--no-check` (`\"no_check\": true` in the request)";
+    let broken = "x = 1\ndef (\n";
+    let text =
+        |file: &str| format!("Plugin error: {file}, line 2: SyntaxError: invalid syntax\n    def (\n        ^{hint}");
+    let change = |name: &str| put(&runner, FILES, &json!({ "plugin_name": name, "content": broken }));
+    change("hello").is(400, &text("hello.py"));
+    change("multi").is(400, &text("multi/__init__.py"));
+    let files = json!([
+        { "relative_path": "__init__.py", "content": "from .part import process_request\n" },
+        { "relative_path": "part.py", "content": broken },
+    ]);
+    put(&runner, DIRECTORY, &json!({ "plugin_name": "multi", "files": files })).is(400, &text("multi/part.py"));
+    let other = "def process_writes(*all):\n    pass\n";
+    put(&runner, FILES, &json!({ "plugin_name": "hello", "content": other }))
+        .contains(400, "the file defines process_writes, which belongs to the specification");
+    for name in ["hello", "multi"] {
+        runner.engine(name).is(200, "one");
+    }
+    let left = std::fs::read_dir(runner.plugin_dir()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(
+        left.into_iter().all(|name| !name.to_string_lossy().starts_with('.')),
+        "nothing is left of what was refused"
+    );
+
+    let local = runner.root().join("hello.py");
+    std::fs::write(&local, broken).unwrap();
+    let update = ["update", "trigger", "-d", DB, "-t", "hello", "-p", local.to_str().unwrap()];
+    let refused = runner.cli(&update);
+    assert!(refused.code == Some(1) && refused.stderr.contains("hello.py, line 2: SyntaxError"), "{refused:?}");
+    runner.engine("hello").is(200, "one");
+    assert_eq!(runner.cli(&[&update[..], &["--no-check"]].concat()).code, Some(0));
+    runner.engine("hello").contains(500, "SyntaxError");
+}

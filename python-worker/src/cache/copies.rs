@@ -84,6 +84,11 @@ pub(super) fn send(py: Python<'_>, asker: &Asker, space: &Space, key: &str) {
     }
 }
 
+/// Says that an entry which was here only is over.
+pub(super) fn send_loss(py: Python<'_>, asker: &Asker, space: &Space, key: &str) {
+    post(py, asker, space, key, Operation::Delete(CacheDelete {}));
+}
+
 fn post(py: Python<'_>, asker: &Asker, space: &Space, key: &str, operation: Operation) {
     let change = CacheChange { namespace: space.namespace.into(), key: key.to_owned(), operation: Some(operation) };
     let room = asker.shared.outbox.cached(Cached { invocation_id: asker.invocation.id(), change: Some(change) });

@@ -29,6 +29,8 @@ struct Entries {
     touched: HashSet<String>,
     /// Keys of which this worker knows all that the runner knows.
     settled: HashSet<String>,
+    /// Keys whose entries could not be copied when they were last looked at.
+    live_only: HashSet<String>,
     swept_at: Option<Instant>,
 }
 
@@ -196,7 +198,41 @@ impl Space {
         if let Some(entry) = entries.by_key.get_mut(key).filter(|entry| entry.value.as_ptr() == snapshot.value.as_ptr())
         {
             (entry.version, entry.digest, entry.state) = (version, digest, state);
+            if state == State::LiveOnly {
+                entries.live_only.insert(key.to_owned());
+            }
         }
+    }
+
+    /// When the first of the entries that cannot be copied is over.
+    pub(super) fn next_loss(&self, now: Instant) -> Option<Instant> {
+        let entries = self.entries.lock();
+        let over = |key: &String| match entries.by_key.get(key) {
+            None => Some(now),
+            Some(entry) if entry.state == State::LiveOnly => entry.expires_at,
+            Some(_) => None,
+        };
+        entries.live_only.iter().filter_map(over).min()
+    }
+
+    /// Removes what could not be copied and is over, and returns its keys.
+    pub(super) fn take_lost(&self, now: Instant) -> Vec<String> {
+        let mut dropped = Vec::new();
+        let mut entries = self.entries.lock();
+        let Entries { by_key, live_only, .. } = &mut *entries;
+        let mut lost = Vec::new();
+        live_only.retain(|key| match by_key.get(key) {
+            Some(entry) if entry.state != State::LiveOnly => false,
+            Some(entry) if entry.is_live(now) => true,
+            _ => {
+                dropped.extend(by_key.remove(key));
+                lost.push(key.clone());
+                false
+            }
+        });
+        drop(entries);
+        drop(dropped);
+        lost
     }
 }
 

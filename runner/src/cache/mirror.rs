@@ -1,13 +1,13 @@
 //! The entries and their limits: functions of (entries, change, time).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{CacheChange, Looked, Namespace, Operation};
+use super::{CacheChange, Looked, Namespace, Operation, Owner};
 use crate::limits;
-use crate::trigger::TriggerId;
 
 /// How much may be kept.
 #[derive(Debug, Clone, Copy)]
@@ -20,14 +20,20 @@ pub struct Limits {
     pub bytes_max: usize,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            entries_max: limits::CACHE_ENTRIES_MAX,
-            namespace_bytes_max: limits::CACHE_NAMESPACE_BYTES_MAX,
-            bytes_max: limits::CACHE_BYTES_MAX,
-        }
-    }
+impl Limits {
+    /// For triggers.
+    pub const TRIGGERS: Self = Self {
+        entries_max: limits::CACHE_ENTRIES_MAX,
+        namespace_bytes_max: limits::CACHE_NAMESPACE_BYTES_MAX,
+        bytes_max: limits::CACHE_BYTES_MAX,
+    };
+
+    /// For plugins that are only tried.
+    pub const TESTS: Self = Self {
+        entries_max: limits::TEST_CACHE_ENTRIES_MAX,
+        namespace_bytes_max: limits::TEST_CACHE_BYTES_MAX,
+        bytes_max: limits::TEST_CACHE_BYTES_MAX,
+    };
 }
 
 /// An entry that was not kept; what it held before is gone too, because it is not what the plugin put there.
@@ -44,78 +50,132 @@ pub struct Refused {
     pub asked: usize,
 }
 
+/// How entries are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeping {
+    /// Changes are recorded, so that they survive the runner.
+    Recorded,
+    /// In memory only. An entry that says nothing of its end has this time.
+    For(Duration),
+}
+
 /// All entries.
 #[derive(Debug)]
 pub struct Mirror {
-    triggers: HashMap<TriggerId, Entries>,
-    global: Entries,
+    pub(super) owned: HashMap<Owner, Entries>,
+    pub(super) global: Entries,
     limits: Limits,
+    pub(super) keeping: Keeping,
+    /// The number of the last change.
+    stamp: u64,
+    swept_at: Option<DateTime<Utc>>,
 }
 
+/// The entries of one namespace.
 #[derive(Debug, Default)]
-struct Entries {
-    by_key: HashMap<String, Entry>,
+pub(super) struct Entries {
+    pub(super) by_key: HashMap<String, Entry>,
     bytes: usize,
+    /// Entries and bytes that commits under way will add.
+    pub(super) reserved: Size,
+    /// Keys whose records are not what is here, or may not be.
+    pub(super) unsaved: BTreeSet<String>,
+    /// Keys that commits under way write.
+    pub(super) in_flight: HashMap<String, InFlight>,
 }
 
-#[derive(Debug)]
-struct Entry {
-    version: u64,
-    value: Bytes,
-    expires_at: Option<DateTime<Utc>>,
+/// What something takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) entries: usize,
+    pub(super) bytes: usize,
+}
+
+/// See [`Entries::in_flight`].
+#[derive(Debug, Default)]
+pub(super) struct InFlight {
+    pub(super) commits: usize,
+    /// How many of them bring a new value.
+    pub(super) new: usize,
+    /// Whether there were several at a time since there was none.
+    pub(super) overlapped: bool,
+    /// The stamp of the last change that was made meanwhile.
+    pub(super) latest: u64,
+}
+
+/// One entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) version: u64,
+    pub(super) value: Bytes,
+    pub(super) expires_at: Option<DateTime<Utc>>,
+    /// The number of the change that made it.
+    pub(super) stamp: u64,
 }
 
 impl Entry {
-    fn is_live(&self, now: DateTime<Utc>) -> bool {
+    pub(super) fn is_live(&self, now: DateTime<Utc>) -> bool {
         self.expires_at.is_none_or(|expires_at| now < expires_at)
     }
 }
 
 impl Entries {
-    fn remove(&mut self, key: &str) {
-        if let Some((key, entry)) = self.by_key.remove_entry(key) {
-            self.bytes -= key.len() + entry.value.len();
+    /// Sets an entry, or removes it.
+    pub(super) fn set(&mut self, key: &str, entry: Option<Entry>) {
+        if let Some((key, old)) = self.by_key.remove_entry(key) {
+            self.bytes -= key.len() + old.value.len();
+        }
+        if let Some(entry) = entry {
+            self.bytes += key.len() + entry.value.len();
+            self.by_key.insert(key.to_owned(), entry);
         }
     }
 
-    fn insert(&mut self, key: String, entry: Entry) {
-        self.bytes += key.len() + entry.value.len();
-        self.by_key.insert(key, entry);
+    /// Whether there is neither an entry nor a record of the key, nor can there come one.
+    fn is_unknown(&self, key: &str) -> bool {
+        !self.by_key.contains_key(key) && !self.unsaved.contains(key) && !self.in_flight.contains_key(key)
     }
 
-    fn sweep(&mut self, now: DateTime<Utc>) {
-        self.by_key.retain(|_, entry| entry.is_live(now));
-        self.bytes = self.by_key.iter().map(|(key, entry)| key.len() + entry.value.len()).sum();
+    /// Notes for the commits under way that there was a later change than theirs.
+    pub(super) fn changed(&mut self, key: &str, stamp: u64) {
+        if let Some(in_flight) = self.in_flight.get_mut(key) {
+            in_flight.latest = stamp;
+        }
+    }
+
+    /// What the entry takes now.
+    pub(super) fn size_of(&self, key: &str) -> Size {
+        let bytes = self.by_key.get(key).map(|entry| key.len() + entry.value.len());
+        Size { entries: usize::from(bytes.is_some()), bytes: bytes.unwrap_or_default() }
+    }
+
+    fn expired(&self, now: DateTime<Utc>) -> Vec<String> {
+        self.by_key.iter().filter(|(_, entry)| !entry.is_live(now)).map(|(key, _)| key.clone()).collect()
     }
 }
 
 impl Mirror {
     /// Nothing yet.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
-        Self { triggers: HashMap::new(), global: Entries::default(), limits }
+    pub fn new(limits: Limits, keeping: Keeping) -> Self {
+        Self { owned: HashMap::new(), global: Entries::default(), limits, keeping, stamp: 0, swept_at: None }
     }
 
     /// Looks at an entry.
     pub fn look(
         &mut self,
-        trigger: &TriggerId,
+        owner: &Owner,
         namespace: Namespace,
         key: &str,
         known_version: u64,
         now: DateTime<Utc>,
     ) -> Looked {
         let entries = match namespace {
-            Namespace::Trigger => self.triggers.get_mut(trigger),
-            Namespace::Global => Some(&mut self.global),
+            Namespace::Trigger => self.owned.get(owner),
+            Namespace::Global => Some(&self.global),
         };
-        let Some(entries) = entries else { return Looked::Absent };
-        match entries.by_key.get(key) {
+        match entries.and_then(|entries| entries.by_key.get(key)).filter(|entry| entry.is_live(now)) {
             None => Looked::Absent,
-            Some(entry) if !entry.is_live(now) => {
-                entries.remove(key);
-                Looked::Absent
-            }
             Some(entry) if entry.version == known_version => Looked::Unchanged,
             Some(entry) => Looked::Found {
                 version: entry.version,
@@ -125,156 +185,117 @@ impl Mirror {
         }
     }
 
-    /// Takes in one change.
+    /// Whether the owner has entries of its own.
+    #[must_use]
+    pub fn is_empty(&self, owner: &Owner, now: DateTime<Utc>) -> bool {
+        self.owned.get(owner).is_none_or(|entries| !entries.by_key.values().any(|entry| entry.is_live(now)))
+    }
+
+    /// Takes in a change that belongs to nothing that is committed.
     ///
     /// # Errors
     /// When a limit refuses the entry.
-    pub fn apply(&mut self, trigger: &TriggerId, change: CacheChange, now: DateTime<Utc>) -> Result<(), Refused> {
+    pub fn keep(&mut self, owner: &Owner, change: CacheChange, now: DateTime<Utc>) -> Result<(), Refused> {
         let CacheChange { namespace, key, operation } = change;
-        self.entries(trigger, namespace).remove(&key);
-        let Operation::Put { version, value, expires_in } = operation else { return Ok(()) };
-        let asked = key.len() + value.len();
-        if let Err((limit, max, asked)) = self.admit(trigger, namespace, asked, now) {
-            return Err(Refused { key, limit, max, asked });
+        if operation == Operation::Delete && self.entries(owner, namespace).is_unknown(&key) {
+            return Ok(());
         }
-        // A time beyond the calendar is never reached.
-        let expires_at = expires_in
-            .and_then(|expires_in| TimeDelta::from_std(expires_in).ok())
-            .and_then(|expires_in| now.checked_add_signed(expires_in));
-        self.entries(trigger, namespace).insert(key, Entry { version, value, expires_at });
-        Ok(())
+        let (entry, refused) = match self.admit(owner, namespace, &key, operation, now) {
+            Ok(entry) => (entry, None),
+            Err(refused) => (None, Some(refused)),
+        };
+        let stamp = self.next_stamp();
+        let is_recorded = self.keeping == Keeping::Recorded;
+        let entries = self.entries(owner, namespace);
+        entries.set(&key, entry.map(|entry| Entry { stamp, ..entry }));
+        entries.changed(&key, stamp);
+        if is_recorded {
+            entries.unsaved.insert(key);
+        }
+        refused.map_or(Ok(()), Err)
     }
 
-    /// Whether the trigger has entries of its own.
-    #[must_use]
-    pub fn is_empty(&self, trigger: &TriggerId, now: DateTime<Utc>) -> bool {
-        self.triggers.get(trigger).is_none_or(|entries| !entries.by_key.values().any(|entry| entry.is_live(now)))
+    pub(super) fn next_stamp(&mut self) -> u64 {
+        self.stamp += 1;
+        self.stamp
     }
 
-    /// Forgets the trigger's own entries.
-    pub fn forget(&mut self, trigger: &TriggerId) {
-        self.triggers.remove(trigger);
-    }
-
-    fn entries(&mut self, trigger: &TriggerId, namespace: Namespace) -> &mut Entries {
+    pub(super) fn entries(&mut self, owner: &Owner, namespace: Namespace) -> &mut Entries {
         match namespace {
-            Namespace::Trigger => self.triggers.entry(trigger.clone()).or_default(),
+            Namespace::Trigger => self.owned.entry(owner.clone()).or_default(),
             Namespace::Global => &mut self.global,
         }
     }
 
-    /// Makes room by what has expired, if need be, and says which limit refuses `bytes` more.
-    fn admit(
+    /// The entry that a change makes, if the limits allow it; what has expired makes room if need be.
+    pub(super) fn admit(
         &mut self,
-        trigger: &TriggerId,
+        owner: &Owner,
         namespace: Namespace,
-        bytes: usize,
+        key: &str,
+        operation: Operation,
         now: DateTime<Utc>,
-    ) -> Result<(), (&'static str, usize, usize)> {
-        self.check(trigger, namespace, bytes).or_else(|_| {
-            self.global.sweep(now);
-            self.triggers.values_mut().for_each(|entries| entries.sweep(now));
-            self.check(trigger, namespace, bytes)
-        })
+    ) -> Result<Option<Entry>, Refused> {
+        let Operation::Put { version, value, expires_in } = operation else { return Ok(None) };
+        let due = self.swept_at.is_none_or(|swept_at| now - swept_at >= limits::CACHE_SWEPT_EVERY);
+        if due {
+            self.sweep(now);
+        }
+        let bytes = key.len() + value.len();
+        let checked = self.check(owner, namespace, key, bytes).or_else(|refused| {
+            self.sweep(now);
+            self.check(owner, namespace, key, bytes).map_err(|_| refused)
+        });
+        checked?;
+        let expires_in = match self.keeping {
+            Keeping::For(time) => expires_in.or(Some(time)),
+            Keeping::Recorded => expires_in,
+        };
+        // A time beyond the calendar is never reached.
+        let expires_at = expires_in
+            .and_then(|expires_in| TimeDelta::from_std(expires_in).ok())
+            .and_then(|expires_in| now.checked_add_signed(expires_in));
+        Ok(Some(Entry { version, value, expires_at, stamp: 0 }))
     }
 
-    fn check(
-        &mut self,
-        trigger: &TriggerId,
-        namespace: Namespace,
-        bytes: usize,
-    ) -> Result<(), (&'static str, usize, usize)> {
+    fn check(&mut self, owner: &Owner, namespace: Namespace, key: &str, bytes: usize) -> Result<(), Refused> {
         let Limits { entries_max, namespace_bytes_max, bytes_max } = self.limits;
-        let all = self.global.bytes + self.triggers.values().map(|entries| entries.bytes).sum::<usize>();
-        let entries = self.entries(trigger, namespace);
+        let every = self.owned.values().chain([&self.global]);
+        let all: usize = every.map(|entries| entries.bytes + entries.reserved.bytes).sum();
+        let entries = self.entries(owner, namespace);
+        let old = entries.size_of(key);
         for (limit, max, asked) in [
-            ("cache_entries_max", entries_max, entries.by_key.len() + 1),
-            ("cache_namespace_bytes_max", namespace_bytes_max, entries.bytes + bytes),
-            ("cache_bytes_max", bytes_max, all + bytes),
+            ("cache_entries_max", entries_max, entries.by_key.len() + entries.reserved.entries + 1 - old.entries),
+            (
+                "cache_namespace_bytes_max",
+                namespace_bytes_max,
+                entries.bytes + entries.reserved.bytes + bytes - old.bytes,
+            ),
+            ("cache_bytes_max", bytes_max, all + bytes - old.bytes),
         ] {
             if asked > max {
-                return Err((limit, max, asked));
+                return Err(Refused { key: key.to_owned(), limit, max, asked });
             }
         }
         Ok(())
     }
+
+    fn sweep(&mut self, now: DateTime<Utc>) {
+        self.swept_at = Some(now);
+        let is_recorded = self.keeping == Keeping::Recorded;
+        for entries in self.owned.values_mut().chain([&mut self.global]) {
+            for key in entries.expired(now) {
+                entries.set(&key, None);
+                if is_recorded {
+                    entries.unsaved.insert(key);
+                }
+            }
+        }
+        if !is_recorded {
+            self.owned.retain(|_, entries| !entries.by_key.is_empty());
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    const SMALL: Limits = Limits { entries_max: 2, namespace_bytes_max: 100, bytes_max: 150 };
-
-    fn at(seconds: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp(seconds, 0).unwrap()
-    }
-
-    fn put(namespace: Namespace, key: &str, version: u64, bytes: usize, ttl: Option<u64>) -> CacheChange {
-        let (value, expires_in) = (vec![b'x'; bytes].into(), ttl.map(Duration::from_secs));
-        CacheChange { namespace, key: key.to_owned(), operation: Operation::Put { version, value, expires_in } }
-    }
-
-    fn version(looked: Looked) -> Option<u64> {
-        match looked {
-            Looked::Found { version, .. } => Some(version),
-            Looked::Absent | Looked::Unchanged => None,
-        }
-    }
-
-    #[test]
-    fn entries_belong_to_their_trigger_or_to_all() {
-        let (a, b) = (TriggerId::new("db", "a"), TriggerId::new("db", "b"));
-        let mut mirror = Mirror::new(SMALL);
-        mirror.apply(&a, put(Namespace::Trigger, "k", 1, 5, None), at(0)).unwrap();
-        mirror.apply(&a, put(Namespace::Global, "k", 2, 5, None), at(0)).unwrap();
-        assert_eq!(version(mirror.look(&a, Namespace::Trigger, "k", 0, at(1))), Some(1));
-        assert_eq!(mirror.look(&b, Namespace::Trigger, "k", 0, at(1)), Looked::Absent);
-        assert_eq!(version(mirror.look(&b, Namespace::Global, "k", 0, at(1))), Some(2));
-        assert_eq!(mirror.look(&b, Namespace::Global, "k", 2, at(1)), Looked::Unchanged);
-        assert_eq!((mirror.is_empty(&a, at(1)), mirror.is_empty(&b, at(1))), (false, true));
-        mirror.forget(&a);
-        assert!(mirror.is_empty(&a, at(1)));
-        assert_eq!(version(mirror.look(&a, Namespace::Global, "k", 0, at(1))), Some(2), "what is shared stays");
-    }
-
-    #[test]
-    fn entries_expire_and_a_new_value_has_a_time_of_its_own() {
-        let a = TriggerId::new("db", "a");
-        let mut mirror = Mirror::new(SMALL);
-        mirror.apply(&a, put(Namespace::Trigger, "k", 1, 5, Some(10)), at(0)).unwrap();
-        let Looked::Found { expires_in, .. } = mirror.look(&a, Namespace::Trigger, "k", 0, at(4)) else {
-            panic!("it is there")
-        };
-        assert_eq!(expires_in, Some(Duration::from_secs(6)));
-        assert_eq!(mirror.look(&a, Namespace::Trigger, "k", 1, at(10)), Looked::Absent);
-        mirror.apply(&a, put(Namespace::Trigger, "k", 2, 5, Some(10)), at(20)).unwrap();
-        mirror.apply(&a, put(Namespace::Trigger, "k", 3, 5, None), at(21)).unwrap();
-        assert_eq!(version(mirror.look(&a, Namespace::Trigger, "k", 0, at(1000))), Some(3));
-    }
-
-    #[test]
-    fn limits_refuse_after_what_has_expired_made_room() {
-        let (a, b) = (TriggerId::new("db", "a"), TriggerId::new("db", "b"));
-        let mut mirror = Mirror::new(SMALL);
-        mirror.apply(&a, put(Namespace::Trigger, "1", 1, 50, Some(10)), at(0)).unwrap();
-        mirror.apply(&a, put(Namespace::Trigger, "2", 1, 5, None), at(0)).unwrap();
-        let refused = mirror.apply(&a, put(Namespace::Trigger, "3", 1, 5, None), at(1)).unwrap_err();
-        assert_eq!(refused.to_string(), "cache entry '3' is not kept: cache_entries_max of 2 exceeded: 3 asked for");
-        mirror.apply(&a, put(Namespace::Trigger, "3", 1, 5, None), at(10)).unwrap();
-        let refused = mirror.apply(&a, put(Namespace::Trigger, "3", 2, 99, None), at(10)).unwrap_err();
-        assert_eq!((refused.limit, refused.asked), ("cache_namespace_bytes_max", 106));
-        assert_eq!(
-            mirror.look(&a, Namespace::Trigger, "3", 0, at(10)),
-            Looked::Absent,
-            "the old value is not the entry's"
-        );
-        mirror.apply(&b, put(Namespace::Trigger, "1", 1, 90, None), at(10)).unwrap();
-        let refused = mirror.apply(&a, put(Namespace::Trigger, "3", 2, 80, None), at(10)).unwrap_err();
-        assert_eq!(refused.limit, "cache_bytes_max");
-        let delete = CacheChange { namespace: Namespace::Trigger, key: "1".to_owned(), operation: Operation::Delete };
-        mirror.apply(&b, delete, at(10)).unwrap();
-        mirror.apply(&a, put(Namespace::Trigger, "3", 2, 80, None), at(10)).unwrap();
-    }
-}
+mod tests;

@@ -2,22 +2,28 @@
 //!
 //! A worker holds the live objects. What of them can be written down is mirrored here at the end of a call, and a new worker
 //! takes it from here; when a trigger has several workers, or triggers share an entry, the mirror says what counts.
-//! The bytes are the worker's business: nothing here reads them.
+//! The bytes are the worker's business: nothing here reads them. What is here survives the runner as records of the journal.
 
+mod commits;
 mod mirror;
+mod record;
 mod trigger;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
-pub use mirror::{Limits, Mirror, Refused};
-pub use trigger::TriggerCache;
-
+use self::commits::Changes;
+pub use self::mirror::{Keeping, Limits, Mirror, Refused};
+pub use self::trigger::TriggerCache;
 use crate::clock::SharedClock;
+use crate::journal::{Kind, Ledger, Record, StoreError};
+use crate::limits;
 use crate::trigger::TriggerId;
 
 /// Whom an entry belongs to.
@@ -86,54 +92,141 @@ pub enum Looked {
     },
 }
 
-/// Keeps the entries of all triggers. An implementation that makes them durable commits the changes of a call together with
-/// its writes.
-pub trait CacheStore: Send + Sync + 'static {
-    /// Looks at an entry.
-    fn look(&self, trigger: &TriggerId, namespace: Namespace, key: &str, known_version: u64) -> Looked;
-    /// Takes in the changes of one call, in order, and returns those that a limit refuses.
-    fn apply(&self, trigger: &TriggerId, changes: Vec<CacheChange>) -> BoxFuture<'_, Vec<Refused>>;
-    /// Whether the trigger has entries of its own.
-    fn is_empty(&self, trigger: &TriggerId) -> bool;
-    /// Forgets the trigger's own entries.
-    fn forget(&self, trigger: &TriggerId);
+/// A trigger from when it is enabled until it is disabled or deleted, also over restarts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner {
+    /// The trigger.
+    pub trigger: Arc<TriggerId>,
+    /// Differs whenever a trigger of this name begins anew.
+    pub origin: u64,
 }
 
-/// Keeps the entries in memory.
-pub struct MemoryCache {
+/// The entries of all triggers.
+pub struct Cache {
     mirror: Mutex<Mirror>,
     clock: SharedClock,
+    /// Told when there is something to be recorded.
+    changed: Notify,
 }
 
-impl MemoryCache {
-    /// An empty one.
+impl Cache {
+    /// For triggers: what is kept is also recorded.
     #[must_use]
-    pub fn new(clock: SharedClock) -> Self {
-        Self { mirror: Mutex::new(Mirror::new(Limits::default())), clock }
+    pub fn of_triggers(clock: SharedClock) -> Self {
+        let mirror = Mutex::new(Mirror::new(Limits::TRIGGERS, Keeping::Recorded));
+        Self { mirror, clock, changed: Notify::new() }
+    }
+
+    /// For plugins that are only tried: everything is kept for a while.
+    #[must_use]
+    pub fn of_tests(clock: SharedClock) -> Self {
+        let mirror = Mutex::new(Mirror::new(Limits::TESTS, Keeping::For(limits::TEST_CACHE_KEPT)));
+        Self { mirror, clock, changed: Notify::new() }
+    }
+
+    /// Reads what was recorded of these owners, and returns what removes the records of others.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn load(&self, ledger: &Ledger, owners: impl Iterator<Item = Owner>) -> Result<Vec<Record>, StoreError> {
+        let owners: BTreeMap<TriggerId, Owner> = owners.map(|owner| (owner.trigger.as_ref().clone(), owner)).collect();
+        let now = self.now();
+        let mut gone = Vec::new();
+        for kind in [Kind::Cached, Kind::Shared] {
+            let records = ledger.scan(&kind.prefix())?;
+            gone.append(&mut self.mirror.lock().load(kind, records, &owners, now));
+        }
+        Ok(gone)
+    }
+
+    /// Looks at an entry.
+    #[must_use]
+    pub fn look(&self, owner: &Owner, namespace: Namespace, key: &str, known_version: u64) -> Looked {
+        self.mirror.lock().look(owner, namespace, key, known_version, self.now())
+    }
+
+    /// Whether the owner has entries of its own.
+    #[must_use]
+    pub fn is_empty(&self, owner: &Owner) -> bool {
+        self.mirror.lock().is_empty(owner, self.now())
+    }
+
+    /// Takes in changes that belong to no commit, and returns those that a limit refuses. They are recorded soon.
+    pub fn keep(&self, owner: &Owner, changes: Vec<CacheChange>) -> Vec<Refused> {
+        let now = self.now();
+        let mut mirror = self.mirror.lock();
+        let refused = changes.into_iter().filter_map(|change| mirror.keep(owner, change, now).err()).collect();
+        drop(mirror);
+        self.changed.notify_one();
+        refused
+    }
+
+    /// Prepares the changes of a call for a commit, and returns those that a limit refuses.
+    #[must_use]
+    pub fn prepare(self: &Arc<Self>, owner: &Owner, changes: Vec<CacheChange>) -> (Prepared, Vec<Refused>) {
+        let (changes, refused) = self.mirror.lock().prepare(owner, changes, self.now());
+        (Prepared { cache: Arc::clone(self), changes: Some(changes) }, refused)
+    }
+
+    /// What is to be recorded of the changes that belonged to no commit; `None` when that is nothing.
+    #[must_use]
+    pub fn unsaved(self: &Arc<Self>) -> Option<Prepared> {
+        let changes = self.mirror.lock().unsaved(limits::CACHE_SAVED_BYTES);
+        (!changes.records.is_empty()).then(|| Prepared { cache: Arc::clone(self), changes: Some(changes) })
+    }
+
+    /// Waits until there is something to be recorded.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Forgets an owner's own entries. Returns what removes their records.
+    #[must_use]
+    pub fn forget(&self, owner: &Owner) -> Vec<Record> {
+        self.mirror.lock().forget(owner)
     }
 
     fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }
+
+    fn settle(&self, changes: Changes, is_done: bool) {
+        if self.mirror.lock().settle(changes, is_done) {
+            self.changed.notify_one();
+        }
+    }
 }
 
-impl CacheStore for MemoryCache {
-    fn look(&self, trigger: &TriggerId, namespace: Namespace, key: &str, known_version: u64) -> Looked {
-        self.mirror.lock().look(trigger, namespace, key, known_version, self.now())
+/// Changes that are part of a commit. They are seen when it has succeeded; dropping them says that nobody knows whether it has.
+pub struct Prepared {
+    cache: Arc<Cache>,
+    changes: Option<Changes>,
+}
+
+impl Prepared {
+    /// Whether there is nothing to commit.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes.as_ref().is_none_or(|changes| changes.records.is_empty())
     }
 
-    fn apply(&self, trigger: &TriggerId, changes: Vec<CacheChange>) -> BoxFuture<'_, Vec<Refused>> {
-        let now = self.now();
-        let mut mirror = self.mirror.lock();
-        let refused = changes.into_iter().filter_map(|change| mirror.apply(trigger, change, now).err()).collect();
-        Box::pin(std::future::ready(refused))
+    /// What is to be committed.
+    pub fn take_records(&mut self) -> Vec<Record> {
+        self.changes.as_mut().map(|changes| std::mem::take(&mut changes.records)).unwrap_or_default()
     }
 
-    fn is_empty(&self, trigger: &TriggerId) -> bool {
-        self.mirror.lock().is_empty(trigger, self.now())
+    /// The commit has succeeded.
+    pub fn committed(mut self) {
+        if let Some(changes) = self.changes.take() {
+            self.cache.settle(changes, true);
+        }
     }
+}
 
-    fn forget(&self, trigger: &TriggerId) {
-        self.mirror.lock().forget(trigger);
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        if let Some(changes) = self.changes.take() {
+            self.cache.settle(changes, false);
+        }
     }
 }

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use uuid::Uuid;
 
-use super::{CacheChange, CacheStore, Looked, Namespace};
+use super::{Cache, CacheChange, Looked, Namespace, Owner, Prepared, Refused};
+use crate::journal::Record;
 use crate::logs::{Level, LogWriter};
-use crate::trigger::TriggerId;
 
 /// The entries of one trigger while it runs, and those that it shares.
 pub struct TriggerCache {
-    store: Arc<dyn CacheStore>,
-    trigger: Arc<TriggerId>,
+    cache: Arc<Cache>,
+    owner: Owner,
     log: LogWriter,
     is_shared: bool,
     /// Set when the trigger ends, so that a worker that is still leaving changes nothing any more.
@@ -22,8 +22,8 @@ pub struct TriggerCache {
 impl TriggerCache {
     /// The trigger's view; `is_shared` when it has several workers.
     #[must_use]
-    pub fn new(store: Arc<dyn CacheStore>, trigger: Arc<TriggerId>, log: LogWriter, is_shared: bool) -> Self {
-        Self { store, trigger, log, is_shared, closed: AtomicBool::new(false) }
+    pub fn new(cache: Arc<Cache>, owner: Owner, log: LogWriter, is_shared: bool) -> Self {
+        Self { cache, owner, log, is_shared, closed: AtomicBool::new(false) }
     }
 
     /// Whether several workers serve the trigger.
@@ -38,29 +38,48 @@ impl TriggerCache {
         if self.is_closed() {
             return Looked::Absent;
         }
-        self.store.look(&self.trigger, namespace, key, known_version)
+        self.cache.look(&self.owner, namespace, key, known_version)
     }
 
     /// Whether there is nothing that a new worker could take over.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.is_closed() || self.store.is_empty(&self.trigger)
+        self.is_closed() || self.cache.is_empty(&self.owner)
     }
 
-    /// Takes in changes; the trigger's log tells what a limit refuses.
-    pub async fn apply(&self, invocation: Option<Uuid>, changes: Vec<CacheChange>) {
+    /// Takes in changes that belong to no commit; the trigger's log tells what a limit refuses.
+    pub fn keep(&self, invocation: Option<Uuid>, changes: Vec<CacheChange>) {
         if changes.is_empty() || self.is_closed() {
             return;
         }
-        for refused in self.store.apply(&self.trigger, changes).await {
+        let refused = self.cache.keep(&self.owner, changes);
+        self.tell(invocation, &refused);
+    }
+
+    /// Prepares changes to be committed with what else a call leaves behind; the trigger's log tells what a limit refuses.
+    #[must_use]
+    pub fn prepare(&self, invocation: Option<Uuid>, changes: Vec<CacheChange>) -> Prepared {
+        let changes = if self.is_closed() { Vec::new() } else { changes };
+        let (prepared, refused) = self.cache.prepare(&self.owner, changes);
+        self.tell(invocation, &refused);
+        prepared
+    }
+
+    fn tell(&self, invocation: Option<Uuid>, refused: &[Refused]) {
+        for refused in refused {
             self.log.runner(Level::Warn, invocation, refused.to_string());
         }
     }
 
-    /// The trigger was disabled or deleted: its own entries are gone, as in InfluxDB 3.
+    /// The trigger was disabled or deleted: its own entries are not seen any more, as in InfluxDB 3.
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        self.store.forget(&self.trigger);
+    }
+
+    /// Forgets the trigger's own entries, once nothing of it runs any more. Returns what removes their records.
+    #[must_use]
+    pub fn forget(&self) -> Vec<Record> {
+        self.cache.forget(&self.owner)
     }
 
     /// The trigger was disabled or deleted.

@@ -10,6 +10,7 @@ use super::client::Client;
 use super::create::key_value;
 use super::local::LocalServer;
 use super::output::{CliError, put, say};
+use super::permissions::PermissionArgs;
 
 /// `test`.
 #[derive(Debug, Args)]
@@ -76,9 +77,11 @@ struct CommonArgs {
     /// Arguments for the plugin, as `key=value,key=value`.
     #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = key_value)]
     input_arguments: Vec<(String, String)>,
-    /// Name of the cache that the plugin sees.
+    /// Name of the cache that the plugin sees; the server keeps it for tests of the same name for half an hour.
     #[arg(long, value_name = "NAME")]
     cache_name: Option<String>,
+    #[command(flatten)]
+    permissions: PermissionArgs,
     /// Print the server's answer as JSON.
     #[arg(long)]
     json: bool,
@@ -122,6 +125,8 @@ pub(super) async fn run(args: TestArgs) -> Result<(), CliError> {
     if !arguments.is_empty() {
         body["input_arguments"] = arguments.into();
     }
+    body["trigger_settings"] = serde_json::to_value(common.permissions.clone().permissions())
+        .map_err(|error| CliError::new(error.to_string()))?;
     if let Some(name) = &common.cache_name {
         body["cache_name"] = json!(name);
     }

@@ -30,12 +30,15 @@ enum What {
         /// The plugin on this machine: a `.py` file, or a directory with `__init__.py`, which replaces the old one as a whole.
         #[arg(short, long, value_name = "PATH")]
         path: PathBuf,
+        /// Do not look whether the new code parses and has the function that the trigger calls.
+        #[arg(long)]
+        no_check: bool,
     },
 }
 
 /// Runs the command.
 pub(super) async fn run(args: UpdateArgs) -> Result<(), CliError> {
-    let What::Trigger { server, database, trigger_name, path } = args.what;
+    let What::Trigger { server, database, trigger_name, path, no_check } = args.what;
     let client = server.client()?;
     let mut body = json!({ "plugin_name": trigger_name, "db": database.database });
     let (route, how) = match PluginSource::read(&path)? {
@@ -49,6 +52,9 @@ pub(super) async fn run(args: UpdateArgs) -> Result<(), CliError> {
             ("/api/v3/plugins/directory", " (atomic directory replacement)")
         }
     };
+    if no_check {
+        body["no_check"] = json!(true);
+    }
     client.put_json(route, &body).await?.success("Failed to update trigger")?;
     say(format!("Trigger '{trigger_name}' updated successfully{how}"));
     Ok(())

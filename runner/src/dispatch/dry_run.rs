@@ -18,7 +18,7 @@ use super::engine::{EngineParts, entry_point};
 use super::error::EngineError;
 use super::questions::{HostQuestions, check_target, write_status};
 use super::runner::{finished, starting};
-use crate::cache::{MemoryCache, TriggerCache};
+use crate::cache::{Cache, Owner, TriggerCache};
 use crate::host::FeedTable;
 use crate::limits;
 use crate::logs::{Level, LogStore};
@@ -39,6 +39,10 @@ pub struct DryRun {
     pub event: DryEvent,
     /// Its arguments.
     pub arguments: Option<BTreeMap<String, String>>,
+    /// Name of the cache that it sees; InfluxDB 3's otherwise.
+    pub cache_name: Option<String>,
+    /// What it may do beyond computing.
+    pub permissions: Permissions,
 }
 
 /// What a plugin is tried with.
@@ -65,9 +69,22 @@ pub struct DryRunReport {
     pub response: Option<HttpResponse>,
 }
 
-/// Calls the plugin in a worker of its own.
-pub(super) async fn run(parts: &EngineParts, dry_run: DryRun) -> Result<DryRunReport, EngineError> {
+/// The cache of tests that name none.
+const CACHE_NAME: &str = "_shared_test";
+
+/// Calls the plugin in a worker of its own. What it caches is kept in `caches` for the next test with this cache, and it sees
+/// nothing of what triggers cache.
+pub(super) async fn run(
+    parts: &EngineParts,
+    caches: &Arc<Cache>,
+    dry_run: DryRun,
+) -> Result<DryRunReport, EngineError> {
+    dry_run.permissions.check()?;
     parts.files.resolve(&dry_run.plugin)?;
+    let cache_name = dry_run.cache_name.unwrap_or_else(|| CACHE_NAME.to_owned());
+    if cache_name.is_empty() || cache_name.len() > limits::TEST_CACHE_NAME_BYTES_MAX {
+        return Err(EngineError::CacheName);
+    }
     let kind = match &dry_run.event {
         DryEvent::Wal(_) => TriggerKind::Wal,
         DryEvent::Schedule(_) => TriggerKind::Schedule,
@@ -81,14 +98,14 @@ pub(super) async fn run(parts: &EngineParts, dry_run: DryRun) -> Result<DryRunRe
     let logs = Arc::new(LogStore::private(Arc::clone(&parts.clock)));
     let trigger = Arc::new(TriggerId::new(dry_run.database, format!("test of {}", dry_run.plugin.filename())));
     let log = logs.writer(Arc::clone(&trigger));
-    // What it caches is gone with it, and it sees nothing of what triggers share.
-    let store = Arc::new(MemoryCache::new(Arc::clone(&parts.clock)));
+    let owner = Owner { trigger: Arc::new(TriggerId::new("", cache_name)), origin: 0 };
+    let cache = Arc::new(TriggerCache::new(Arc::clone(caches), owner, log.clone(), false));
     let questions = HostQuestions {
         host: Arc::clone(&parts.host),
         trigger: Arc::clone(&trigger),
         clock: Arc::clone(&parts.clock),
         log: log.clone(),
-        cache: Arc::new(TriggerCache::new(store, Arc::clone(&trigger), log.clone(), false)),
+        cache: Arc::clone(&cache),
     };
     let collector = Arc::new(Collector { questions, written: Mutex::default() });
     let (files, plugin) = (parts.files.clone(), dry_run.plugin);
@@ -98,13 +115,12 @@ pub(super) async fn run(parts: &EngineParts, dry_run: DryRun) -> Result<DryRunRe
         plugin: Box::new(move || files.resolve(&plugin).map_err(|error| error.to_string())),
         entry_point: entry_point(kind),
         arguments: dry_run.arguments,
-        // Nothing is granted to a plugin that is only tried.
-        permissions: Permissions::default(),
+        permissions: dry_run.permissions,
         plugin_dir: parts.files.plugin_dir().map(std::path::Path::to_owned),
         log: log.clone(),
         questions: Arc::clone(&collector) as _,
         late_writes: Arc::clone(&collector) as _,
-        cache: None,
+        cache: Some(Arc::clone(&cache)),
         check_only: false,
     };
     log.runner(Level::Info, None, starting(&event));
@@ -134,7 +150,8 @@ pub(super) async fn run(parts: &EngineParts, dry_run: DryRun) -> Result<DryRunRe
     let CallResult { end, elapsed, .. } = result;
     let mut writes = Vec::new();
     match end {
-        CallEnd::Returned { response, writes: returned, .. } => {
+        CallEnd::Returned { response, writes: returned, cache: changes } => {
+            cache.keep(None, changes);
             writes = returned;
             report.response = response.or(streamed);
             log.flush_dropped(None);
@@ -206,6 +223,10 @@ impl Questions for Collector {
             self.collect(database, batch.line_protocol);
         }
         std::future::ready(answer).boxed()
+    }
+
+    fn cache_get(&self, request: wire::CacheGetRequest) -> wire::CacheGetResponse {
+        self.questions.cache_get(request)
     }
 }
 

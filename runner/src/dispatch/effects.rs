@@ -64,10 +64,14 @@ pub(super) async fn commit(
     let idempotency_key = invocation.to_string();
     let write =
         (!batches.is_empty()).then(|| Write { trigger, idempotency_key, batches, default_time, no_sync: false });
-    match persist(host, write, records, patience, cancel).await {
+    match persist(host, write, records.clone(), &patience, cancel).await {
         Ok(left_out) => left_out.iter().for_each(|lines| refused(&lines.database, &lines.reason)),
         Err(error) if error.is_retryable() => return Err(error),
-        Err(error) => log.runner(Level::Error, Some(invocation), format!("error writing back lines: {error}")),
+        Err(error) => {
+            log.runner(Level::Error, Some(invocation), format!("error writing back lines: {error}"));
+            // Repeating the call would write the same lines.
+            persist(host, None, records, &patience, cancel).await?;
+        }
     }
     Ok(())
 }
@@ -76,7 +80,7 @@ async fn persist(
     host: &Arc<dyn Host>,
     write: Option<Write>,
     records: Vec<Record>,
-    patience: Patience<'_>,
+    patience: &Patience<'_>,
     cancel: &CancellationToken,
 ) -> Result<Vec<RefusedLines>, HostError> {
     let mut attempt = 1;
@@ -93,7 +97,7 @@ async fn persist(
         };
         let trigger = write.as_ref().map(|write| write.trigger.to_string()).unwrap_or_default();
         tracing::warn!(trigger, attempt, "what a call left behind could not be handed to the host: {error}");
-        let is_over = match &patience {
+        let is_over = match patience {
             Patience::Bounded => attempt >= COMMIT_ATTEMPTS_MAX,
             Patience::UntilStopped { stop, waiting } => {
                 waiting(&error);
@@ -106,7 +110,7 @@ async fn persist(
         let wait: Duration = Backoff::RETRY.after(attempt, fastrand::f64());
         attempt = attempt.saturating_add(1);
         let stopped = async {
-            match &patience {
+            match patience {
                 Patience::Bounded => std::future::pending().await,
                 // A stop makes the next attempt the last one, and brings it on at once.
                 Patience::UntilStopped { stop, .. } => stop.cancelled().await,

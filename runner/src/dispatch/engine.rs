@@ -1,6 +1,7 @@
 //! The registered triggers: making, changing, running and ending them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::beginnings::{self, Recorded};
+use super::cache_saver;
 use super::dry_run::{self, DryRun, DryRunReport};
 use super::error::EngineError;
 use super::letters::DeadLetters;
@@ -23,7 +25,7 @@ use super::runner::{TriggerRunner, Trouble};
 use super::running::{END_MARGIN, Running};
 use super::status::{TriggerInfo, TriggerState};
 use super::{schedule, wal};
-use crate::cache::{CacheStore, TriggerCache};
+use crate::cache::{Cache, Owner, TriggerCache};
 use crate::catalog::Catalog;
 use crate::clock::SharedClock;
 use crate::failure;
@@ -49,7 +51,7 @@ pub struct EngineParts {
     /// The last invocations.
     pub invocations: Arc<Invocations>,
     /// What plugins keep between their calls.
-    pub cache: Arc<dyn CacheStore>,
+    pub cache: Arc<Cache>,
     /// Where plugins lie.
     pub files: PluginFiles,
     /// The time.
@@ -65,6 +67,14 @@ pub enum PluginCheck {
     Exists,
     /// Also that its code parses and has the entry point; nothing of it runs.
     Load,
+}
+
+impl PluginCheck {
+    /// What a client wants who may say that the code is not to be looked at.
+    #[must_use]
+    pub fn unless(no_check: bool) -> Self {
+        if no_check { Self::Exists } else { Self::Load }
+    }
 }
 
 /// Settings of the operator for all triggers.
@@ -98,7 +108,8 @@ pub struct Engine {
     /// Held while the set of running triggers changes, so that changes come one after another.
     changing: tokio::sync::Mutex<()>,
     running: RwLock<BTreeMap<TriggerId, Running>>,
-    routes: RwLock<HashMap<String, Arc<TriggerRunner>>>,
+    /// Request triggers that run, by path.
+    routes: RwLock<HashMap<String, Vec<Arc<TriggerRunner>>>>,
     positions: Arc<Positions>,
     letters: Arc<DeadLetters>,
     /// Places for requests of all triggers.
@@ -108,6 +119,8 @@ pub struct Engine {
     stopping: AtomicBool,
     /// Places for dry runs.
     dry_runs: Semaphore,
+    /// What plugins cached in dry runs.
+    test_caches: Arc<Cache>,
     /// Places for looks at plugins before their triggers are created.
     checks: Semaphore,
 }
@@ -131,6 +144,7 @@ impl Engine {
             closing: CancellationToken::new(),
             stopping: AtomicBool::new(false),
             dry_runs: Semaphore::new(limits::DRY_RUNS_MAX),
+            test_caches: Arc::new(Cache::of_tests(Arc::clone(&parts.clock))),
             checks: Semaphore::new(limits::PLUGIN_CHECKS_MAX),
             parts,
         });
@@ -150,6 +164,8 @@ impl Engine {
             starting.push((definition, beginning));
         }
         records.extend(recorded.orphans());
+        let owners = starting.iter().map(|(definition, beginning)| owner(&definition.id, beginning));
+        records.extend(engine.parts.cache.load(&ledger, owners)?);
         if let Err(error) = beginnings::commit(&engine.parts.host, records).await {
             tracing::warn!("what begins at this start could not be recorded: {error}");
         }
@@ -159,6 +175,8 @@ impl Engine {
         }
         let positions = Arc::clone(&engine.positions);
         engine.parts.supervisor.tracker.spawn(positions.run(engine.closing.clone()));
+        let saver = cache_saver::run(Arc::clone(&engine.parts.cache), Arc::clone(&engine.parts.host));
+        engine.parts.supervisor.tracker.spawn(engine.closing.clone().run_until_cancelled_owned(saver));
         Ok(engine)
     }
 
@@ -186,7 +204,7 @@ impl Engine {
             return Err(EngineError::Stopping);
         }
         let Ok(_place) = self.dry_runs.try_acquire() else { return Err(EngineError::TooManyDryRuns) };
-        dry_run::run(&self.parts, dry_run).await
+        dry_run::run(&self.parts, &self.test_caches, dry_run).await
     }
 
     /// The host.
@@ -216,7 +234,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the trigger cannot be registered; nothing has changed then.
-    pub async fn create(&self, definition: TriggerDefinition, check: PluginCheck) -> Result<(), EngineError> {
+    pub async fn create(&self, mut definition: TriggerDefinition, check: PluginCheck) -> Result<(), EngineError> {
         definition.check_name()?;
         definition.permissions.check()?;
         definition.delivery.check(&definition.spec, failure::is_word).map_err(EngineError::Settings)?;
@@ -228,10 +246,7 @@ impl Engine {
         self.parts.files.fetch(&definition.plugin).await?;
         let plugin = self.parts.files.resolve(&definition.plugin)?;
         if check == PluginCheck::Load {
-            // Other changes do not wait for this; other checks do, because each is a process.
-            let _place = self.checks.acquire().await;
-            let entry_point = entry_point(definition.spec.kind());
-            self.parts.supervisor.check(plugin, entry_point).await.map_err(EngineError::Unusable)?;
+            self.check_plugin(plugin, entry_point(definition.spec.kind())).await?;
         }
         let _changing = self.change_lock().await?;
         self.check_database(&definition.id)?;
@@ -249,7 +264,7 @@ impl Engine {
                 if triggers.len() >= limits::TRIGGERS_MAX {
                     return Err(EngineError::TooMany);
                 }
-                check_path(triggers, &definition)?;
+                definition.shares_path = check_path(triggers, &definition)?;
                 triggers.insert(definition.id.clone(), definition.clone());
                 Ok(())
             })
@@ -260,6 +275,13 @@ impl Engine {
         }
         self.start_trigger(definition, beginning);
         Ok(())
+    }
+
+    /// Looks whether a plugin's code can be used.
+    pub(super) async fn check_plugin(&self, plugin: PathBuf, entry_point: EntryPoint) -> Result<(), EngineError> {
+        // Other changes do not wait for this; other checks do, because each is a process.
+        let _place = self.checks.acquire().await;
+        self.parts.supervisor.check(plugin, entry_point).await.map_err(EngineError::Unusable)
     }
 
     /// Forgets triggers that were removed, and their dead letters.
@@ -396,10 +418,19 @@ impl Engine {
         self.parts.catalog.get(id).map(|definition| self.info(definition))
     }
 
-    /// Answers a request on a path below `/api/v3/engine/`.
+    /// Answers a request on a path below `/api/v3/engine/`. Where triggers of several databases have it, it is the first one's.
     pub async fn call_path(&self, path: &str, request: HttpRequest) -> RequestEnd {
-        let runner = self.routes.read().get(path.trim_start_matches('/')).cloned();
-        self.call(runner, request).await
+        self.call(self.route(path, |runner| !runner.definition.shares_path), request).await
+    }
+
+    /// Answers a request on a path of a database's trigger.
+    pub async fn call_path_in(&self, database: &str, path: &str, request: HttpRequest) -> RequestEnd {
+        self.call(self.route(path, |runner| runner.id.database == database), request).await
+    }
+
+    fn route(&self, path: &str, is_meant: impl Fn(&TriggerRunner) -> bool) -> Option<Arc<TriggerRunner>> {
+        let routes = self.routes.read();
+        routes.get(path.trim_start_matches('/'))?.iter().find(|runner| is_meant(runner)).cloned()
     }
 
     /// Calls a request trigger by its name.
@@ -446,6 +477,9 @@ impl Engine {
             tracing::warn!(
                 "positions of triggers could not be recorded; some calls without effects are made again: {error}"
             );
+        }
+        if let Err(error) = cache_saver::save(&self.parts.cache, &self.parts.host).await {
+            tracing::warn!("the last changes of the cache could not be recorded: {error}");
         }
         drop(running);
         if timeout(limits::CANCEL_GRACE + END_MARGIN, tracker.wait()).await.is_err() {
@@ -500,7 +534,7 @@ impl Engine {
             }
             TriggerKind::Request => {
                 let path = runner.definition.spec.request_path().unwrap_or_default();
-                self.routes.write().insert(path.to_owned(), Arc::clone(&runner));
+                self.routes.write().entry(path.to_owned()).or_default().push(Arc::clone(&runner));
                 Running::new(Arc::clone(&runner), None)
             }
         };
@@ -511,7 +545,11 @@ impl Engine {
     fn take(&self, id: &TriggerId) -> Option<Running> {
         let running = self.running.write().remove(id)?;
         if let Some(path) = running.runner.definition.spec.request_path() {
-            self.routes.write().remove(path);
+            let mut routes = self.routes.write();
+            if let Some(runners) = routes.get_mut(path) {
+                runners.retain(|runner| !Arc::ptr_eq(runner, &running.runner));
+            }
+            routes.retain(|_, runners| !runners.is_empty());
         }
         running.runner.stop.cancel();
         running.runner.cache.close();
@@ -523,7 +561,8 @@ impl Engine {
         let id = Arc::new(definition.id.clone());
         let log = parts.logs.writer(Arc::clone(&id));
         let workers_max = if definition.run_async { parts.settings.async_workers_max.max(1) } else { 1 };
-        let cache = TriggerCache::new(Arc::clone(&parts.cache), Arc::clone(&id), log.clone(), workers_max > 1);
+        let owner = owner(&id, &beginning);
+        let cache = TriggerCache::new(Arc::clone(&parts.cache), owner, log.clone(), workers_max > 1);
         let cache = Arc::new(cache);
         if definition.permissions.allow_all {
             tracing::warn!(
@@ -581,8 +620,13 @@ impl Engine {
     async fn end(&self, running: Option<Running>, drain: Duration) {
         if let Some(running) = running {
             let cursor = Arc::clone(&running.runner.cursor);
+            let cache = Arc::clone(&running.runner.cache);
             running.end(drain).await;
             self.positions.end(&cursor);
+            // What cannot be removed now is an orphan at the next start.
+            if let Err(error) = beginnings::commit(&self.parts.host, cache.forget()).await {
+                tracing::warn!("the cache of a trigger that ended stays recorded until the next start: {error}");
+            }
         }
     }
 }
@@ -595,13 +639,20 @@ pub(super) fn entry_point(kind: TriggerKind) -> EntryPoint {
     }
 }
 
+fn owner(id: &TriggerId, beginning: &Beginning) -> Owner {
+    Owner { trigger: Arc::new(id.clone()), origin: beginning.origin }
+}
+
+/// Whether a trigger of another database has the request path already.
 fn check_path(
     triggers: &BTreeMap<TriggerId, TriggerDefinition>,
     definition: &TriggerDefinition,
-) -> Result<(), EngineError> {
-    let Some(path) = definition.spec.request_path() else { return Ok(()) };
-    match triggers.values().find(|other| other.spec.request_path() == Some(path)) {
+) -> Result<bool, EngineError> {
+    let Some(path) = definition.spec.request_path() else { return Ok(false) };
+    let mut others = triggers.values().filter(|other| other.spec.request_path() == Some(path)).peekable();
+    let is_shared = others.peek().is_some();
+    match others.find(|other| other.id.database == definition.id.database) {
         Some(other) => Err(EngineError::PathTaken { path: path.to_owned(), by: other.id.name.clone() }),
-        None => Ok(()),
+        None => Ok(is_shared),
     }
 }

@@ -33,8 +33,8 @@ pub enum EngineError {
     /// A grant makes no sense.
     #[error(transparent)]
     Permission(#[from] PermissionError),
-    /// Another trigger answers on this path.
-    #[error("request path '{path}' is taken by trigger '{by}'; a path belongs to one trigger")]
+    /// Another trigger of the database answers on this path.
+    #[error("request path '{path}' is taken by trigger '{by}'; in a database a path belongs to one trigger")]
     PathTaken {
         /// The path.
         path: String,
@@ -94,6 +94,9 @@ pub enum EngineError {
     /// The settings of the trigger cannot be used.
     #[error("invalid trigger settings: {0}")]
     Settings(String),
+    /// A cache for tests cannot have this name.
+    #[error("the name of a cache has 1 to {} bytes", limits::TEST_CACHE_NAME_BYTES_MAX)]
+    CacheName,
     /// The runner is stopping.
     #[error("the runner is stopping")]
     Stopping,

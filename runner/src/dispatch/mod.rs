@@ -1,6 +1,7 @@
 //! From events to effects: the registered triggers, each with the task that feeds it.
 
 mod beginnings;
+mod cache_saver;
 mod dry_run;
 mod effects;
 mod engine;

@@ -73,6 +73,9 @@ impl TriggerRunner {
             self.trouble(TriggerState::Failed, format!("its dead letter waits for the host: {error}"));
         };
         let patience = Patience::UntilStopped { stop: &self.stop, waiting: &waiting };
+        // What the failed calls left in the cache.
+        let mut cached = self.cache.prepare(Some(occasion.invocation), Vec::new());
+        records.append(&mut cached.take_records());
         let effects = Effects {
             trigger: std::sync::Arc::clone(&self.id),
             invocation: occasion.invocation,
@@ -83,6 +86,7 @@ impl TriggerRunner {
         if effects::commit(&self.host, effects, &self.log, patience, &self.cancel).await.is_err() {
             return false;
         }
+        cached.committed();
         for letter in letters {
             let text = format!(
                 "gave up {} rows of batch {} after {} attempts; they are dead letter {}",

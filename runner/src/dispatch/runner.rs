@@ -20,7 +20,7 @@ use super::hint::{Granted, hint};
 use super::letters::DeadLetters;
 use super::positions::Cursor;
 use super::status::TriggerState;
-use crate::cache::TriggerCache;
+use crate::cache::{CacheChange, TriggerCache};
 use crate::catalog::Catalog;
 use crate::clock::{SharedClock, nanos};
 use crate::failure;
@@ -206,12 +206,10 @@ impl TriggerRunner {
         let returned = Instant::now();
         let outcome = match result.end {
             CallEnd::Returned { response, writes, cache } => {
-                is_recorded = matches!(occasion.settles, Settles::Event(_)) && !writes.is_empty();
-                match self.commit(occasion, writes).await {
-                    Ok(()) => {
-                        self.cache.apply(invocation, cache).await;
-                        Ok(response)
-                    }
+                let has_effects = !writes.is_empty() || !cache.is_empty();
+                is_recorded = matches!(occasion.settles, Settles::Event(_)) && has_effects;
+                match self.commit(occasion, writes, cache).await {
+                    Ok(()) => Ok(response),
                     Err(error) => Err(Failure {
                         kind: FailureKind::Unspecified.into(),
                         message: format!("its writes could not be committed: {error}"),
@@ -250,9 +248,22 @@ impl TriggerRunner {
         Invoked { outcome, elapsed: result.elapsed, is_recorded }
     }
 
-    /// Commits what a call wrote, and that its event is done.
-    async fn commit(&self, occasion: &Occasion, writes: Vec<(String, Bytes)>) -> Result<(), HostError> {
-        let mut records = Vec::new();
+    /// Commits what a call wrote and changed in its cache, and that its event is done.
+    async fn commit(
+        &self,
+        occasion: &Occasion,
+        writes: Vec<(String, Bytes)>,
+        changes: Vec<CacheChange>,
+    ) -> Result<(), HostError> {
+        let invocation = Some(occasion.invocation);
+        if matches!(occasion.settles, Settles::Request) && writes.is_empty() {
+            // There is nothing that must not be without it, and the caller does not wait for a disk.
+            self.cache.keep(invocation, changes);
+            return Ok(());
+        }
+        let has_effects = !writes.is_empty() || !changes.is_empty();
+        let mut cached = self.cache.prepare(invocation, changes);
+        let mut records = cached.take_records();
         let waiting =
             |error: &HostError| self.trouble(TriggerState::Failed, format!("its writes wait for the host: {error}"));
         let until_stopped = Patience::UntilStopped { stop: &self.stop, waiting: &waiting };
@@ -260,7 +271,7 @@ impl TriggerRunner {
             Settles::Request => Patience::Bounded,
             Settles::Event(number) => {
                 // Without effects there is nothing that must not be without the other.
-                if !writes.is_empty() {
+                if has_effects {
                     records.push(self.cursor.record(*number));
                 }
                 until_stopped
@@ -281,7 +292,9 @@ impl TriggerRunner {
             writes,
             records,
         };
-        effects::commit(&self.host, effects, &self.log, patience, &self.cancel).await
+        effects::commit(&self.host, effects, &self.log, patience, &self.cancel).await?;
+        cached.committed();
+        Ok(())
     }
 
     fn report(&self, failure: &Failure, occasion: &Occasion) {

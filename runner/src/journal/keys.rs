@@ -27,6 +27,10 @@ pub enum Kind {
     SpoolHead,
     /// By what such a batch is known again, by the host's number.
     SpoolSeen,
+    /// A cache entry of a trigger.
+    Cached,
+    /// A cache entry that all triggers share.
+    Shared,
 }
 
 impl Kind {
@@ -41,6 +45,8 @@ impl Kind {
             Self::Spool => "spool",
             Self::SpoolHead => "spool-head",
             Self::SpoolSeen => "spool-seen",
+            Self::Cached => "cached",
+            Self::Shared => "shared",
         }
     }
 
@@ -92,6 +98,22 @@ impl Kind {
     pub fn numbered(self, trigger: &TriggerId, number: u64) -> String {
         format!("{}{number:020}", self.all_of(trigger))
     }
+}
+
+impl Kind {
+    /// What the keys of records that belong to one of a trigger's numbers begin with; any text may follow.
+    #[must_use]
+    pub fn all_of_number(self, trigger: &TriggerId, number: u64) -> String {
+        format!("{}{SEPARATOR}", self.numbered(trigger, number))
+    }
+}
+
+/// The parts of a key that begins with [`Kind::all_of_number`]: trigger, number, and the text that follows.
+#[must_use]
+pub fn parts_of_number(key: &str) -> Option<(TriggerId, u64, &str)> {
+    let mut parts = key.splitn(5, SEPARATOR).skip(1);
+    let trigger = TriggerId::new(parts.next()?, parts.next()?);
+    Some((trigger, parts.next()?.parse().ok()?, parts.next()?))
 }
 
 /// The number at the end of a key that [`Kind::numbered`] made.

@@ -11,7 +11,7 @@ mod progress;
 mod store;
 mod tables;
 
-pub use keys::{Kind, number, trigger_of};
+pub use keys::{Kind, number, parts_of_number, trigger_of};
 pub use ledger::Ledger;
 pub use letter::Letter;
 pub use progress::{Mark, Progress};

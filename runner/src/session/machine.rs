@@ -48,6 +48,8 @@ pub enum Step {
         /// The change.
         change: CacheChange,
     },
+    /// What holds the worker may have changed.
+    HoldChanged,
     /// The running invocation answers with a body in parts.
     ResponseBegun {
         /// Status code.
@@ -168,7 +170,7 @@ pub struct Session {
     /// First and last wire id of this session; those between are its invocations, too.
     issued: Option<(u64, u64)>,
     live_only: LiveOnly,
-    /// Threads that the last invocation left running.
+    /// Threads that run although no invocation does, as far as known.
     threads: u32,
 }
 
@@ -243,6 +245,13 @@ impl Session {
             Fact::ResponseBegun(begun) => self.on_response_begun(begun),
             Fact::ResponsePart(part) => self.on_response_part(part),
             Fact::Cached(cached) => self.on_cached(cached),
+            Fact::Threads(threads) => {
+                if matches!(self.state, State::Opened | State::Loading) {
+                    return Err(self.out_of_place("threads"));
+                }
+                self.threads = threads.running;
+                Ok(Step::HoldChanged)
+            }
             Fact::Finished(finished) => {
                 let threads = finished.threads;
                 let step = self.on_finished(finished)?;

@@ -376,13 +376,14 @@ impl Worker {
                 step = self.step(spec) => match step? {
                     Step::Finished { outcome, writes, cache, usage } => {
                         let (end, trust) = finished(outcome, writes, cache, cancelled.as_ref());
-                        return Ok((settle_cache(call, spec, end).await, trust, usage));
+                        return Ok((settle_cache(call, spec, end), trust, usage));
                     }
                     Step::ResponseBegun { status_code, headers } => {
                         let head = HttpResponse { status_code, headers, body: bytes::Bytes::new() };
                         pass_on(call.body.as_ref(), BodyEvent::Begun(head));
                     }
                     Step::ResponsePart(part) => pass_on(call.body.as_ref(), BodyEvent::Part(part)),
+                    Step::HoldChanged => {}
                     _ => return Err(Ended { end: Some(WorkerEnd::Disconnected("a fact without an order".to_owned())), process: None }),
                 },
             }
@@ -523,12 +524,12 @@ fn report_death(end: &WorkerEnd, tail: &str, spec: &WorkerSpec) {
 
 /// As in InfluxDB 3, what a call that raised has put into the cache stays there. A call that was cancelled says nothing of its
 /// cache: it was interrupted anywhere.
-async fn settle_cache(call: &Call, spec: &WorkerSpec, end: Finished) -> CallEnd {
+fn settle_cache(call: &Call, spec: &WorkerSpec, end: Finished) -> CallEnd {
     match end {
         Finished::Returned { response, writes, cache } => CallEnd::Returned { response, writes, cache },
         Finished::Failed(failure, changes) => {
             if let Some(cache) = &spec.cache {
-                cache.apply(Some(call.invocation), changes).await;
+                cache.keep(Some(call.invocation), changes);
             }
             CallEnd::Failed(failure)
         }

@@ -292,7 +292,7 @@ impl Worker {
             }
             Step::CachedLate { invocation, change } => {
                 if let Some(cache) = &spec.cache {
-                    cache.apply(invocation, vec![change]).await;
+                    cache.keep(invocation, vec![change]);
                 }
                 Ok(None)
             }

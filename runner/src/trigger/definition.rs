@@ -144,6 +144,9 @@ pub struct TriggerDefinition {
     /// Why it is disabled, when the runner did it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled_reason: Option<String>,
+    /// Whether a trigger of another database had its request path before. That one answers where no database is named.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shares_path: bool,
 }
 
 /// A name that a trigger cannot have.

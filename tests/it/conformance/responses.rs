@@ -104,7 +104,7 @@ fn every_form_of_a_response() {
     let mut wrong = Vec::new();
     for Row(code, status, content_type, body) in ROWS {
         let answer = runner.send(&Request::new("POST", "/api/v3/engine/answer").body(*code));
-        let seen = (answer.status, answer.header("content-type"), answer.text());
+        let seen = (answer.status, answer.header("content-type"), answer.told());
         if seen != (*status, *content_type, (*body).to_owned()) {
             wrong.push(format!("{code}\n    -> {seen:?}"));
         }

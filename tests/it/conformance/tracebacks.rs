@@ -1,13 +1,21 @@
 //! Tracebacks show the plugin's own lines, and nothing of the worker's.
 
-use crate::world::{TestRunner, Trigger};
+use serde_json::json;
 
-/// Calls a plugin that fails and returns the traceback that its log has.
-fn traceback(runner: &TestRunner, name: &str, plugin: &str, answer: &str) -> String {
+use crate::world::{DB, TestRunner, Trigger};
+
+/// Calls a plugin that fails, and returns the traceback that its log has, and its caller, and whoever tries it.
+fn traceback(runner: &TestRunner, name: &str, plugin: &str, text: &str) -> String {
     runner.create(&Trigger::new(name, plugin, &format!("request:{name}")));
-    runner.engine(name).contains(500, answer);
+    let answer = runner.engine(name);
+    answer.contains(500, text);
     let line = runner.until_logged(name, "File \"");
     assert!(!line.contains("bulkhead_worker") && !line.contains("importlib"), "{line}");
+    let told = answer.json()["traceback"].as_str().unwrap().to_owned();
+    assert!(line.ends_with(&told), "the caller is told:\n{told}\nthe log has:\n{line}");
+    let body = json!({ "filename": plugin, "database": DB });
+    let tried = runner.post_json("/api/v3/plugin_test/request", &body).json();
+    assert_eq!(tried["traceback"].as_str().map(str::trim_end), Some(told.as_str()), "{tried}");
     line.replace(runner.plugin_dir().to_str().unwrap(), "PLUGINS")
 }
 

@@ -6,7 +6,7 @@ use super::World;
 fn an_exit_by_exception_and_deep_recursion_are_failures_like_any_other() {
     let world = World::with("system_exit");
     world.add("recursion");
-    world.engine("system_exit").is(500, r#"{"error":"Python function call failed: SystemExit: 3"}"#);
+    world.engine("system_exit").raised("SystemExit: 3");
     world.engine("recursion?through=python").contains(500, "RecursionError: maximum recursion depth exceeded");
     for trigger in ["system_exit", "recursion"] {
         let workers = world.workers(trigger);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tonic::Status;
 
 use super::Delegation;
-use super::client::{every, json, path, request, response, seconds, tick, trigger};
+use super::client::{every, json, path, request, response, seconds, sent, tick, trigger};
 use super::host::{Reply, lines};
 use crate::world::until_true;
 
@@ -90,4 +90,26 @@ async fn writes_of_one_call_go_in_one_step_and_a_refused_database_does_not_hold_
     until_true("the refusal is logged", || {
         delegation.runner.stderr().contains("error writing back lines to bad: no database bad")
     });
+}
+
+const COUNTER: &str = "\
+def process_request(api, query, headers, body, args=None):
+    count = api.cache.get('count', default=0) + 1
+    api.cache.put('count', count)
+    api.write(LineBuilder('counted').int64_field('n', count))
+    return str(count)
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_call_cached_is_in_the_runners_journal_when_the_host_has_its_writes() {
+    let mut delegation = Delegation::start();
+    let mut client = delegation.client().await;
+    client.create(trigger("c", sent("counter.py", COUNTER), path("c"))).await;
+    for count in 1..=4 {
+        assert_eq!(response(client.call("c", &[], b"").await).body, count.to_string());
+        delegation.runner.kill();
+        delegation.runner.restart();
+        client = delegation.client().await;
+    }
+    assert_eq!(delegation.host.lines(), ["counted n=1i", "counted n=2i", "counted n=3i", "counted n=4i"]);
 }

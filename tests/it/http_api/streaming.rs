@@ -68,7 +68,7 @@ fn an_exception_in_the_middle_of_a_stream_breaks_it_off_and_is_logged() {
     runner.until_logged("streams", "ERROR error running request plugin: Python function call failed: ValueError: late");
     assert_eq!(runner.count("steps"), 0, "what it wrote is dropped");
     let early = runner.engine("streams?what=fails_first");
-    early.is(500, r#"{"error":"Python function call failed: ValueError: early"}"#);
+    early.raised("ValueError: early");
     assert_eq!(runner.engine("neighbour").status, 200);
 }
 

@@ -125,7 +125,7 @@ fn a_body_that_does_not_say_that_it_is_json_is_refused() {
 }
 
 #[test]
-fn names_are_unique_in_a_database_and_request_paths_in_the_server() {
+fn names_and_request_paths_are_unique_in_a_database() {
     let runner = world();
     runner.create_database("other");
     let exists = "attempted to create a resource that already exists";
@@ -137,9 +137,11 @@ fn names_are_unique_in_a_database_and_request_paths_in_the_server() {
         .is(404, "Database not found nodb");
 
     runner.create(&Trigger::new("r", "noop.py", "request:hello"));
-    let taken = "request path 'hello' is taken by trigger 'r'; a path belongs to one trigger";
+    let taken = "request path 'hello' is taken by trigger 'r'; in a database a path belongs to one trigger";
     runner.try_create(&Trigger::new("r2", "noop.py", "request:hello")).is(409, taken);
-    runner.try_create(&Trigger::new("r2", "noop.py", "request:/hello").in_database("other")).is(409, taken);
+    runner.create(&Trigger::new("r2", "noop.py", "request:/hello").in_database("other"));
+    let taken = taken.replace("'r'", "'r2'");
+    runner.try_create(&Trigger::new("r3", "noop.py", "request:hello").in_database("other")).is(409, &taken);
 
     for name in ["with space", "with/slash", "é", "quote'"] {
         runner.create(&Trigger::new(name, "noop.py", "all_tables").disabled());
@@ -179,4 +181,30 @@ fn only_files_of_the_plugin_directory_are_plugins() {
         runner.create(&Trigger::new(&format!("of {file}"), file, "all_tables"));
     }
     runner.create(&Trigger::new("broken", "sub/broken.py", "all_tables").unchecked());
+}
+
+#[test]
+fn a_path_is_answered_by_the_first_database_and_by_each_where_it_is_named() {
+    let runner = TestRunner::start();
+    runner.create_database("other");
+    let code =
+        "def process_request(api, query, headers, body, args=None):\n    return args['who'] + query.get('q', '')\n";
+    runner.plugin("who.py", code);
+    let trigger = |who: &str| Trigger::new(who, "who.py", "request:a/who").arguments(json!({ "who": who }));
+    runner.create(&trigger("first"));
+    runner.create(&trigger("second").in_database("other"));
+    let named = |database: &str| runner.get(&format!("/api/v3/databases/{database}/engine/a/who?q=1"));
+    let check = || {
+        runner.engine("a/who").is(200, "first");
+        named(crate::world::DB).is(200, "first1");
+        named("other").is(200, "second1");
+        named("nodb").is(404, r#"{"error":"not found"}"#);
+    };
+    check();
+    // A trigger that is off leaves its place to nobody.
+    runner.switch("disable", "first").is(200, "");
+    runner.engine("a/who").is(404, r#"{"error":"not found"}"#);
+    named("other").is(200, "second1");
+    runner.switch("enable", "first").is(200, "");
+    check();
 }

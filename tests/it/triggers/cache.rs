@@ -132,6 +132,37 @@ fn a_worker_that_is_stopped_for_idleness_costs_no_state_and_one_that_holds_what_
 }
 
 #[test]
+fn a_worker_is_held_no_longer_than_by_what_holds_it() {
+    let runner = TestRunner::start_with(&["--worker-idle-timeout", "50ms"]);
+    let code = "\
+import os, threading, time
+def work(go):
+    while not os.path.exists(go):
+        time.sleep(0.01)
+def process_request(api, query, headers, body, args=None):
+    if 'go' in query:
+        threading.Thread(target=work, args=(query['go'],), daemon=True).start()
+    else:
+        api.cache.put('lock', threading.Lock(), ttl=0.5)
+    return 'held'
+";
+    runner.plugin("held.py", code);
+    for name in ["expiring", "thread"] {
+        let trigger = Trigger::new(name, "held.py", &format!("request:{name}"));
+        runner.create(&trigger.setting("allow_read", serde_json::json!([runner.root()])));
+    }
+    let go = runner.root().join("go");
+    runner.engine(&format!("thread?go={}", go.display())).is(200, "held");
+    runner.engine("expiring").is(200, "held");
+    assert_eq!(runner.workers("expiring")[0]["state"], "idle");
+    runner.until_ended("expiring", 1);
+    assert_eq!(runner.workers("thread")[0]["state"], "idle", "the thread still runs");
+    std::fs::write(go, "").unwrap();
+    runner.until_ended("thread", 1);
+    assert!(!runner.all_logs().iter().any(|line| line.contains("ended with")), "{:?}", runner.all_logs());
+}
+
+#[test]
 fn the_workers_of_an_asynchronous_trigger_see_the_same_entries() {
     let runner = TestRunner::start();
     let code = "\

@@ -111,6 +111,24 @@ impl Answer {
         assert_eq!((self.status, self.text().as_str()), (status, text));
     }
 
+    /// The text, but of the error of a plugin that raised without its traceback.
+    pub(crate) fn told(&self) -> String {
+        match serde_json::from_slice::<Value>(&self.body) {
+            Ok(body) if body["traceback"].as_str().is_some_and(|text| text.starts_with("Traceback (most recent")) => {
+                json!({ "error": body["error"] }).to_string()
+            }
+            _ => self.text(),
+        }
+    }
+
+    /// Checks that a request plugin has raised, and with what.
+    #[track_caller]
+    pub(crate) fn raised(&self, text: &str) {
+        let told = json!({ "error": format!("Python function call failed: {text}") }).to_string();
+        assert_eq!((self.status, self.told()), (500, told), "{}", self.text());
+        assert_ne!(self.told(), self.text(), "it has a traceback");
+    }
+
     /// Checks the status and a part of the text.
     #[track_caller]
     pub(crate) fn contains(&self, status: u16, text: &str) {

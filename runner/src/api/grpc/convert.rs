@@ -54,6 +54,7 @@ pub(super) fn definition(trigger: &wire::Trigger, plugin: PluginLocation) -> Res
         permissions: permissions(trigger.permissions.as_ref()),
         disabled: trigger.disabled,
         disabled_reason: None,
+        shares_path: false,
     })
 }
 
@@ -198,7 +199,7 @@ pub(super) fn status(error: &EngineError) -> Status {
             Status::not_found(text)
         }
         EngineError::NotRunning(_) => Status::failed_precondition(text),
-        EngineError::Settings(_) => Status::invalid_argument(text),
+        EngineError::Settings(_) | EngineError::CacheName => Status::invalid_argument(text),
         EngineError::Plugin(PluginFileError::NotFound(_)) => Status::not_found(text),
         EngineError::Plugin(PluginFileError::Unreadable { .. }) => Status::internal(text),
         EngineError::Plugin(_) | EngineError::Unusable(_) | EngineError::Name(_) | EngineError::Permission(_) => {
@@ -259,6 +260,7 @@ mod tests {
                 },
                 disabled: true,
                 disabled_reason: None,
+                shares_path: false,
             };
             let info = TriggerInfo { definition: definition.clone(), state: TriggerState::Disabled, reason: None };
             let back = super::definition(&trigger(&info), definition.plugin.clone()).unwrap();

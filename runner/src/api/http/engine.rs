@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use bulkhead_proto::types::v1::{FailureKind, HttpRequest, HttpResponse, KeyValue};
 
 use super::params::Params;
-use super::reply::{Refusal, error_json};
+use super::reply::{Refusal, error_json, json};
 use super::{HttpApi, body};
 use crate::dispatch::RequestEnd;
 
@@ -20,15 +20,43 @@ pub(super) async fn call(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let body = body::read(&headers, body, api.request_bytes_max).await?;
-    let query_parameters = Params::parse(query.as_deref()).0.into_iter().map(|(key, value)| KeyValue { key, value });
-    let request = HttpRequest {
+    let request = request(&api, method, query.as_deref(), &headers, body).await?;
+    Ok(answer(api.engine.call_path(&path, request).await))
+}
+
+/// `/api/v3/databases/<database>/engine/<path>`; ours, for a path that triggers of several databases have.
+pub(super) async fn call_in(
+    State(api): State<HttpApi>,
+    Path((database, path)): Path<(String, String)>,
+    method: Method,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let request = request(&api, method, query.as_deref(), &headers, body).await?;
+    Ok(answer(api.engine.call_path_in(&database, &path, request).await))
+}
+
+/// The request as a plugin gets it.
+async fn request(
+    api: &HttpApi,
+    method: Method,
+    query: Option<&str>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<HttpRequest, Refusal> {
+    let body = body::read(headers, body, api.request_bytes_max).await?;
+    let query_parameters = Params::parse(query).0.into_iter().map(|(key, value)| KeyValue { key, value });
+    Ok(HttpRequest {
         method: method.as_str().to_owned(),
         query_parameters: query_parameters.collect(),
-        headers: plugin_headers(&headers),
+        headers: plugin_headers(headers),
         body,
-    };
-    Ok(match api.engine.call_path(&path, request).await {
+    })
+}
+
+fn answer(end: RequestEnd) -> Response {
+    match end {
         RequestEnd::Response { mut response, .. } => {
             let body = Body::from(std::mem::take(&mut response.body));
             plugin_response(response, body)
@@ -38,13 +66,22 @@ pub(super) async fn call(
         RequestEnd::Failed(failed) => match failed.failure.kind() {
             FailureKind::Deadline => error_json(StatusCode::GATEWAY_TIMEOUT, &failed.text),
             FailureKind::Cancelled => error_json(StatusCode::SERVICE_UNAVAILABLE, &failed.text),
-            _ => error_json(StatusCode::INTERNAL_SERVER_ERROR, &failed.text),
+            _ => raised(&failed.text, failed.failure.traceback.trim_end()),
         },
         RequestEnd::NotFound => error_json(StatusCode::NOT_FOUND, "not found"),
         RequestEnd::Busy(text) => {
             ([(header::RETRY_AFTER, "1")], error_json(StatusCode::SERVICE_UNAVAILABLE, &text)).into_response()
         }
-    })
+    }
+}
+
+/// The answer of a plugin that failed; its traceback has its own lines only.
+fn raised(text: &str, traceback: &str) -> Response {
+    if traceback.is_empty() {
+        return error_json(StatusCode::INTERNAL_SERVER_ERROR, text);
+    }
+    let body = serde_json::json!({ "error": text, "traceback": traceback });
+    json(StatusCode::INTERNAL_SERVER_ERROR, &body)
 }
 
 /// `/api/v3/engine/` without a path.

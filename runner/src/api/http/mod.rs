@@ -87,6 +87,7 @@ fn router(api: HttpApi) -> Router {
         .route(&format!("{letters}/{{id}}/replay"), post(dead_letters::replay))
         .route("/api/v3/engine/", any(engine::call_root))
         .route("/api/v3/engine/{*path}", any(engine::call))
+        .route("/api/v3/databases/{database}/engine/{*path}", any(engine::call_in))
         .route_service(flight::ROUTE, flight::service(api.clone()))
         .method_not_allowed_fallback(not_found)
         .fallback(not_found)

@@ -19,31 +19,60 @@ use super::reply::{Refusal, json};
 use super::{HttpApi, body};
 use crate::dispatch::{DryEvent, DryRun, DryRunReport, EngineError};
 use crate::host::ClientWriteError;
-use crate::trigger::{PluginLocation, Schedule, normalised_cron};
+use crate::trigger::{Permissions, PluginLocation, Schedule, normalised_cron};
 
 /// The schedule of a test that names none: every second.
 const DEFAULT_SCHEDULE: &str = "* * * * * *";
 
+/// What a plugin has besides what it is called with.
+#[derive(Deserialize)]
+struct Surroundings {
+    database: String,
+    input_arguments: Option<BTreeMap<String, String>>,
+    cache_name: Option<String>,
+    /// What it may do beyond computing, as in the settings of a trigger; ours.
+    #[serde(default)]
+    trigger_settings: TestSettings,
+}
+
+#[derive(Default, Deserialize)]
+struct TestSettings {
+    #[serde(flatten)]
+    permissions: Permissions,
+}
+
+impl Surroundings {
+    fn dry_run(self, plugin: PluginLocation, event: DryEvent) -> DryRun {
+        DryRun {
+            plugin,
+            database: self.database,
+            event,
+            arguments: self.input_arguments,
+            cache_name: self.cache_name,
+            permissions: self.trigger_settings.permissions,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct TestWal {
     filename: String,
-    database: String,
     input_lp: String,
-    input_arguments: Option<BTreeMap<String, String>>,
+    #[serde(flatten)]
+    surroundings: Surroundings,
 }
 
 #[derive(Deserialize)]
 struct TestSchedule {
     filename: String,
-    database: String,
     schedule: Option<String>,
-    input_arguments: Option<BTreeMap<String, String>>,
+    #[serde(flatten)]
+    surroundings: Surroundings,
 }
 
 #[derive(Deserialize)]
 struct TestRequest {
     filename: String,
-    database: String,
     #[serde(default = "get")]
     method: String,
     /// Names and values, or pairs of them where names repeat.
@@ -55,7 +84,8 @@ struct TestRequest {
     #[serde(default)]
     body: String,
     body_base64: Option<String>,
-    input_arguments: Option<BTreeMap<String, String>>,
+    #[serde(flatten)]
+    surroundings: Surroundings,
 }
 
 fn get() -> String {
@@ -118,7 +148,7 @@ pub(super) async fn wal(State(api): State<HttpApi>, headers: HeaderMap, body: Bo
     let test: TestWal = json_body(&headers, &bytes)?;
     let plugin = PluginLocation::named(test.filename);
     present(&api, &plugin).await?;
-    let rehearsed = data(&api)?.rehearse(&test.database, test.input_lp.into()).await;
+    let rehearsed = data(&api)?.rehearse(&test.surroundings.database, test.input_lp.into()).await;
     let tables = match rehearsed {
         Ok(mut rehearsal) if !rehearsal.errors.is_empty() => {
             let error = rehearsal.errors.swap_remove(0);
@@ -127,8 +157,7 @@ pub(super) async fn wal(State(api): State<HttpApi>, headers: HeaderMap, body: Bo
         Ok(rehearsal) => rehearsal.tables,
         Err(error) => return Ok(refused(None, error.to_string())),
     };
-    let dry_run =
-        DryRun { plugin, database: test.database, event: DryEvent::Wal(tables), arguments: test.input_arguments };
+    let dry_run = test.surroundings.dry_run(plugin, DryEvent::Wal(tables));
     let report = api.engine.dry_run(dry_run).await?;
     Ok(json(StatusCode::OK, &told(&api, report, None).await))
 }
@@ -143,11 +172,10 @@ pub(super) async fn schedule(State(api): State<HttpApi>, headers: HeaderMap, bod
         Ok(time) => time,
         Err(error) => return Ok(refused(Some(None), error)),
     };
-    if !api.engine.host().database_exists(&test.database) {
+    if !api.engine.host().database_exists(&test.surroundings.database) {
         return Ok(refused(Some(None), "couldn't find db".to_owned()));
     }
-    let dry_run =
-        DryRun { plugin, database: test.database, event: DryEvent::Schedule(time), arguments: test.input_arguments };
+    let dry_run = test.surroundings.dry_run(plugin, DryEvent::Schedule(time));
     let report = api.engine.dry_run(dry_run).await?;
     let time = report.failure.is_none().then(|| time.to_rfc3339_opts(SecondsFormat::AutoSi, true));
     Ok(json(StatusCode::OK, &told(&api, report, Some(time)).await))
@@ -172,8 +200,7 @@ pub(super) async fn request(State(api): State<HttpApi>, headers: HeaderMap, body
     };
     let plugin = PluginLocation::named(test.filename);
     present(&api, &plugin).await?;
-    let dry_run =
-        DryRun { plugin, database: test.database, event: DryEvent::Request(request), arguments: test.input_arguments };
+    let dry_run = test.surroundings.dry_run(plugin, DryEvent::Request(request));
     let report = api.engine.dry_run(dry_run).await?;
     Ok(json(StatusCode::OK, &told(&api, report, None).await))
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::params::json_body;
 use super::reply::{Refusal, done};
 use super::{HttpApi, body};
-use crate::dispatch::EngineError;
+use crate::dispatch::{EngineError, PluginCheck};
 use crate::plugin_files::PluginFileError;
 
 #[derive(Deserialize)]
@@ -19,6 +19,9 @@ struct PluginFile {
     content: String,
     /// Which trigger, when several databases have one of this name; ours.
     db: Option<String>,
+    /// Take the code even when it cannot be used as it is; ours.
+    #[serde(default)]
+    no_check: bool,
 }
 
 #[derive(Deserialize)]
@@ -26,6 +29,8 @@ struct PluginDirectory {
     plugin_name: String,
     files: Vec<DirectoryFile>,
     db: Option<String>,
+    #[serde(default)]
+    no_check: bool,
 }
 
 #[derive(Deserialize)]
@@ -42,11 +47,14 @@ pub(super) async fn create_file(
 ) -> Result<Response, Refusal> {
     let bytes = body::read(&headers, body, api.request_bytes_max).await?;
     let file: PluginFile = json_body(&headers, &bytes)?;
-    change(move || {
+    let written = tokio::task::spawn_blocking(move || {
         api.engine.files().check_installable()?;
         Ok(api.engine.files().write(&file.plugin_name, &file.content)?)
-    })
-    .await
+    });
+    match written.await {
+        Ok(written) => changed(written),
+        Err(error) => Err(Refusal(axum::http::StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+    }
 }
 
 /// `PUT /api/v3/plugins/files {"plugin_name": TRIGGER, "content"}`.
@@ -57,7 +65,8 @@ pub(super) async fn update_file(
 ) -> Result<Response, Refusal> {
     let bytes = body::read(&headers, body, api.request_bytes_max).await?;
     let file: PluginFile = json_body(&headers, &bytes)?;
-    change(move || api.engine.update_file(&file.plugin_name, file.db.as_deref(), &file.content)).await
+    let check = PluginCheck::unless(file.no_check);
+    changed(api.engine.update_file(&file.plugin_name, file.db.as_deref(), file.content, check).await)
 }
 
 /// `PUT /api/v3/plugins/directory {"plugin_name": TRIGGER, "files": [{"relative_path", "content"}]}`.
@@ -69,20 +78,20 @@ pub(super) async fn update_directory(
     let bytes = body::read(&headers, body, api.request_bytes_max).await?;
     let directory: PluginDirectory = json_body(&headers, &bytes)?;
     let files: Vec<_> = directory.files.into_iter().map(|file| (file.relative_path, file.content)).collect();
-    change(move || api.engine.update_directory(&directory.plugin_name, directory.db.as_deref(), &files)).await
+    let check = PluginCheck::unless(directory.no_check);
+    changed(api.engine.update_directory(&directory.plugin_name, directory.db.as_deref(), files, check).await)
 }
 
-/// Runs a change of the file system where it holds nobody up.
-async fn change(change: impl FnOnce() -> Result<(), EngineError> + Send + 'static) -> Result<Response, Refusal> {
-    match tokio::task::spawn_blocking(change).await {
-        Ok(Ok(())) => Ok(done()),
+/// The answer to a change.
+fn changed(outcome: Result<(), EngineError>) -> Result<Response, Refusal> {
+    match outcome {
+        Ok(()) => Ok(done()),
         // These routes of InfluxDB 3 word a plugin's error in their own way.
-        Ok(Err(EngineError::Plugin(error))) => {
+        Err(EngineError::Plugin(error)) => {
             let Refusal(status, _) = EngineError::Plugin(error.clone()).into();
             Err(Refusal(status, worded(&error)))
         }
-        Ok(Err(error)) => Err(error.into()),
-        Err(error) => Err(Refusal(axum::http::StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -55,7 +55,7 @@ impl From<EngineError> for Refusal {
                 StatusCode::NOT_FOUND
             }
             EngineError::NotRunning(_) => StatusCode::CONFLICT,
-            EngineError::Settings(_) => StatusCode::BAD_REQUEST,
+            EngineError::Settings(_) | EngineError::CacheName => StatusCode::BAD_REQUEST,
             EngineError::Plugin(PluginFileError::NotFound(_)) | EngineError::NoPluginOf(_) => StatusCode::NOT_FOUND,
             EngineError::Plugin(PluginFileError::Unreadable { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
             EngineError::Plugin(PluginFileError::PluginDirOnly) => StatusCode::FORBIDDEN,

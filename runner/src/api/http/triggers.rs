@@ -91,8 +91,9 @@ pub(super) async fn create(State(api): State<HttpApi>, headers: HeaderMap, body:
         delivery: request.trigger_settings.delivery,
         disabled: request.disabled,
         disabled_reason: None,
+        shares_path: false,
     };
-    let check = if request.no_check { PluginCheck::Exists } else { PluginCheck::Load };
+    let check = PluginCheck::unless(request.no_check);
     api.engine.create(definition, check).await?;
     Ok(done())
 }
