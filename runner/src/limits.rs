@@ -22,6 +22,12 @@ pub const LOG_LINES_PER_SECOND: u32 = 1_000;
 /// Log lines that one trigger may produce at once before [`LOG_LINES_PER_SECOND`] counts.
 pub const LOG_LINES_BURST: u32 = 5_000;
 
+/// Lines of severity `WARN` and above of one call that are looked at for what its trigger was not granted.
+pub const COMPLAINTS_MAX: usize = 8;
+
+/// Bytes of such a line that are looked at.
+pub const COMPLAINT_BYTES_MAX: usize = 1024;
+
 /// Bytes of a dead worker's standard error that are kept for the report of its death.
 pub const STDERR_TAIL_BYTES: usize = 8 * 1024;
 

@@ -139,7 +139,7 @@ impl LogStore {
     #[must_use]
     pub fn writer(self: &Arc<Self>, trigger: Arc<TriggerId>) -> LogWriter {
         let budget = LineBudget::new(self.clock.now());
-        LogWriter { store: Arc::clone(self), trigger, budget: Arc::new(Mutex::new(budget)) }
+        LogWriter { store: Arc::clone(self), trigger, budget: Arc::new(Mutex::new(budget)), complaints: Arc::default() }
     }
 }
 
@@ -163,6 +163,8 @@ pub struct LogWriter {
     store: Arc<LogStore>,
     trigger: Arc<TriggerId>,
     budget: Arc<Mutex<LineBudget>>,
+    /// What the plugin complained of since somebody asked.
+    complaints: Arc<Mutex<Vec<String>>>,
 }
 
 impl LogWriter {
@@ -195,7 +197,19 @@ impl LogWriter {
                 ),
             ),
         }
+        if matches!(level, Level::Warn | Level::Error) && source != Source::Runner {
+            let mut complaints = self.complaints.lock();
+            if complaints.len() < limits::COMPLAINTS_MAX {
+                complaints.push(text.chars().take(limits::COMPLAINT_BYTES_MAX).collect());
+            }
+        }
         self.store.push(LogRow { time: now, trigger: Arc::clone(&self.trigger), level, source, invocation, text });
+    }
+
+    /// The first warnings and errors that the plugin has logged since the last call of this.
+    #[must_use]
+    pub fn take_complaints(&self) -> Vec<String> {
+        std::mem::take(&mut *self.complaints.lock())
     }
 
     /// Reports lines that were dropped and that no later line has reported yet.

@@ -51,6 +51,20 @@ fn a_file_beside_the_plugin_is_read_once_it_was_granted() {
 }
 
 #[test]
+fn a_plugin_that_catches_what_it_is_denied_finds_the_grant_in_its_log_once() {
+    let body = "import urllib.request\ntry:\n    urllib.request.urlopen('http://localhost:9/')\nexcept OSError as error:\n    \
+                api.error('not sent:', error)\nreturn 'went on'";
+    let runner = with_plugin(body);
+    runner.create(&trigger());
+    for _ in 0..3 {
+        runner.engine("p").is(200, "went on");
+    }
+    runner.until_logged("p", "`--allow-net=HOST:PORT` would grant one host");
+    let hints = runner.logs("p").iter().filter(|line| line.contains("--allow-net")).count();
+    assert_eq!(hints, 1, "{:?}", runner.logs("p"));
+}
+
+#[test]
 fn a_directory_is_written_to_once_it_was_granted_and_outlives_the_worker() {
     let runner = with_plugin("open(query['file'], 'a').write('line')\nreturn 'written'");
     let directory = runner.root().join("exports");

@@ -613,6 +613,7 @@ impl Engine {
             cancel: CancellationToken::new(),
             requests: Arc::new(Semaphore::new(limits::REQUEST_QUEUE_MAX)),
             trouble: Mutex::default(),
+            told: Mutex::default(),
             invocations: Arc::clone(&parts.invocations),
         }
     }

@@ -34,6 +34,38 @@ pub(super) fn hint(failure: &Failure, granted: Granted<'_>) -> Option<String> {
         .or_else(|| network(error, text, failure, granted))
 }
 
+/// The line for the author of a plugin that went on, if something that it complained of looks like a denial. Most published plugins
+/// catch what they are denied, and log it.
+pub(super) fn hint_of_complaint(text: &str, granted: Granted<'_>) -> Option<String> {
+    if granted.permissions.allow_all {
+        return None;
+    }
+    let errors = [
+        ("[Errno 2] No such file or directory: ", "FileNotFoundError"),
+        ("[Errno 13] Permission denied: ", "PermissionError"),
+        ("[Errno 30] Read-only file system: ", "OSError"),
+    ];
+    for (words, error) in errors {
+        if let Some(start) = text.find(words) {
+            return file(error, &text[start..], &Failure::default(), granted);
+        }
+    }
+    let unreachable = [
+        "Name or service not known",
+        "name resolution",
+        "Failed to resolve",
+        "Network is unreachable",
+        "All connection attempts failed",
+        "Failed to establish a new connection",
+        "Connection refused",
+        "URLError",
+        "urlopen error",
+    ];
+    let is_network = unreachable.iter().any(|words| text.contains(words));
+    // Where hosts were granted it is more likely that one of them is away.
+    (is_network && granted.permissions.allow_net.is_none()).then(network_denied)
+}
+
 /// `KeyError: 'NAME'` out of `os.environ`.
 fn environment_variable(error: &str, text: &str, failure: &Failure, granted: Granted<'_>) -> Option<String> {
     let name = quoted(text)?;
@@ -146,13 +178,18 @@ fn network(error: &str, text: &str, failure: &Failure, granted: Granted<'_>) -> 
         return None;
     }
     Some(if granted.permissions.allow_net.is_none() {
-        "the network was not granted to this trigger; `--allow-net=HOST:PORT` would grant one host, `--allow-net` all of it".to_owned()
+        network_denied()
     } else {
         let words = granted.permissions.words();
         format!(
             "the network was granted to this trigger for some hosts only (`{words}`); others have to be added to the list"
         )
     })
+}
+
+fn network_denied() -> String {
+    "the network was not granted to this trigger; `--allow-net=HOST:PORT` would grant one host, `--allow-net` all of it"
+        .to_owned()
 }
 
 /// The text between the first quotes, either kind.
@@ -256,6 +293,24 @@ mod tests {
         assert_eq!(hint_of(key, "  File \"/plugins/p.py\", line 1, in f", &nothing), None, "a dictionary of its own");
         let granted = Permissions { allow_env: vec!["TOKEN".into()], ..Permissions::default() };
         assert!(hint_of(key, environ, &granted).unwrap().contains("the server has none"));
+    }
+
+    #[test]
+    fn what_a_plugin_only_complains_of_is_told_too() {
+        let hint = |text: &str, permissions: &Permissions| {
+            hint_of_complaint(text, Granted { permissions, plugin_dir: Some(Path::new("/plugins")), plugin: None })
+        };
+        let nothing = Permissions::default();
+        let refused = "[1a] Request error: All connection attempts failed";
+        assert!(hint(refused, &nothing).unwrap().contains("`--allow-net=HOST:PORT`"));
+        let some = Permissions { allow_net: NetPermission::Hosts(vec!["db:1".into()]), ..Permissions::default() };
+        assert_eq!(hint(refused, &some), None, "the host may be away");
+        let missing = "could not read it: [Errno 2] No such file or directory: '/data/model' (given up)";
+        assert!(hint(missing, &nothing).unwrap().contains("`--allow-read=/data/model` would grant"));
+        assert!(
+            hint("[Errno 30] Read-only file system: '/plugins/q'", &nothing).unwrap().contains("`--allow-write=q`")
+        );
+        assert_eq!(hint("the sensor is hot", &nothing), None);
     }
 
     #[test]

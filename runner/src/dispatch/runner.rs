@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::effects::{self, Effects, Patience};
-use super::hint::{Granted, hint};
+use super::hint::{Granted, hint, hint_of_complaint};
 use super::letters::DeadLetters;
 use super::positions::Cursor;
 use super::status::TriggerState;
@@ -59,6 +59,8 @@ pub(super) struct TriggerRunner {
     /// Places for requests, waiting ones included.
     pub(super) requests: Arc<Semaphore>,
     pub(super) trouble: Mutex<Option<Trouble>>,
+    /// The last hint about what it was not granted, of a call that went on.
+    pub(super) told: Mutex<Option<String>>,
     /// Where each attempt is recorded.
     pub(super) invocations: Arc<Invocations>,
 }
@@ -242,6 +244,7 @@ impl TriggerRunner {
             Ok(_) => {
                 *self.trouble.lock() = None;
                 self.log.runner(Level::Info, invocation, finished(result.elapsed));
+                self.look_into_complaints(invocation);
             }
             Err(failure) => self.report(failure, occasion),
         }
@@ -323,14 +326,34 @@ impl TriggerRunner {
                 failure.traceback.trim_end().to_owned(),
             );
         }
+        // What the plugin complained of on the way to its failure needs no second line.
+        drop(self.log.take_complaints());
+        if let Some(hint) = self.granted(|granted| hint(failure, granted)) {
+            self.log.runner(Level::Warn, Some(occasion.invocation), hint);
+        }
+    }
+
+    fn granted<T>(&self, look: impl FnOnce(Granted<'_>) -> T) -> T {
         let plugin = self.plugin_dir.as_ref().map(|directory| directory.join(&*self.definition.plugin.filename()));
-        let granted = Granted {
+        look(Granted {
             permissions: &self.definition.permissions,
             plugin_dir: self.plugin_dir.as_deref(),
             plugin: plugin.as_deref(),
-        };
-        if let Some(hint) = hint(failure, granted) {
-            self.log.runner(Level::Warn, Some(occasion.invocation), hint);
+        })
+    }
+
+    /// Tells the author of a plugin that goes on what it was not granted; once, not at every call.
+    fn look_into_complaints(&self, invocation: Option<Uuid>) {
+        let complaints = self.log.take_complaints();
+        if complaints.is_empty() {
+            return;
+        }
+        let look = |granted: Granted<'_>| complaints.iter().find_map(|text| hint_of_complaint(text, granted));
+        let Some(hint) = self.granted(look) else { return };
+        let mut told = self.told.lock();
+        if told.as_ref() != Some(&hint) {
+            self.log.runner(Level::Warn, invocation, hint.clone());
+            *told = Some(hint);
         }
     }
 

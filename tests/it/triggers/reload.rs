@@ -67,3 +67,17 @@ fn a_directory_plugin_is_imported_once_a_version() {
     runner.plugin("json/part.py", "TEXT = 'other '\n");
     runner.engine("multi").is(200, "other 1");
 }
+
+#[test]
+fn two_directories_of_one_name_are_two_plugins() {
+    let runner = TestRunner::start();
+    for place in ["ma", "mb"] {
+        runner.plugin(&format!("{place}/same/__init__.py"), "from .part import process_request\n");
+        let code = format!("def process_request(api, query, headers, body, args=None):\n    return '{place}'\n");
+        runner.plugin(&format!("{place}/same/part.py"), &code);
+        runner.create(&Trigger::new(place, &format!("{place}/same"), &format!("request:{place}")));
+    }
+    for place in ["ma", "mb", "ma"] {
+        runner.engine(place).is(200, place);
+    }
+}
