@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::json;
+
 use crate::world::{DB, Setup, TestRunner, Trigger, until};
 
 /// Answers with the version of the package `tiny`.
@@ -171,4 +173,73 @@ fn requirements_that_make_no_sense_are_told() {
     check("open", "# /// script\n# dependencies = []", "has no end");
     check("toml", "# /// script\n# dependencies = [\n# ///", "is not valid TOML");
     check("python", "# /// script\n# requires-python = \">=3.99\"\n# ///", "found no CPython");
+}
+
+const INSTALL: &str = "/api/v3/configure/plugin_environment/install_packages";
+
+#[test]
+fn installed_packages_are_there_for_every_plugin_at_once_and_after_a_restart() {
+    let (mut runner, wheels) = world(&[]);
+    wheel(&wheels, "1.0");
+    wheel(&wheels, "2.0");
+    runner.plugin("user.py", VERSION);
+    runner.create(&Trigger::new("user", "user.py", "request:user"));
+    runner.plugin("own.py", &asking_for("tiny==1.0"));
+    runner.create(&Trigger::new("own", "own.py", "request:own"));
+    runner.engine("own").is(200, "1.0");
+
+    assert_eq!(runner.engine("user").status, 500);
+    let hint = runner.until_logged("user", "the module tiny is not in this trigger's environment");
+    assert!(hint.contains("`bulkhead install package tiny`"), "{hint}");
+
+    let installed = runner.post_json(INSTALL, &json!({ "packages": ["Tiny >= 1.0"] }));
+    assert_eq!((installed.status, &installed.json()["packages"]), (200, &json!(["tiny==2.0"])), "{}", installed.text());
+    runner.engine("user").is(200, "2.0");
+    runner.engine("own").is(200, "1.0");
+    runner.stop();
+    runner.restart();
+    runner.engine("user").is(200, "2.0");
+
+    // In place of the one of the same name.
+    let answer = runner.cli(&["install", "package", "tiny==1.0"]);
+    assert_eq!((answer.code, answer.stdout.as_str()), (Some(0), "Every plugin has: tiny==1.0\n"), "{}", answer.stderr);
+    runner.engine("user").is(200, "1.0");
+    runner.stop_leaving_nothing();
+}
+
+#[test]
+fn an_installation_that_fails_says_why_and_changes_nothing() {
+    let (runner, wheels) = world(&[]);
+    wheel(&wheels, "1.0");
+    runner.plugin("user.py", VERSION);
+    runner.create(&Trigger::new("user", "user.py", "request:user"));
+    let requirements = runner.plugin_dir().join("more.txt");
+    std::fs::write(&requirements, "tiny==1.0\n").unwrap();
+    let location = json!({ "requirements_location": "more.txt" });
+    let path = "/api/v3/configure/plugin_environment/install_requirements";
+    assert_eq!(runner.post_json(path, &location).status, 200);
+    runner.engine("user").is(200, "1.0");
+    let worker = environment(&runner, "user");
+
+    runner.post_json(INSTALL, &json!({ "packages": ["tiny==3.0"] })).contains(400, "tiny==3.0");
+    runner
+        .post_json(INSTALL, &json!({ "packages": ["--version"] }))
+        .contains(400, "error installing python packages: ");
+    runner.post_json(INSTALL, &json!({ "packages": "tiny" })).contains(400, "invalid type: string \"tiny\"");
+    let nothing = json!({ "requirements_location": "nothing.txt" });
+    runner.post_json(path, &nothing).contains(400, "there is no file `");
+    let refused = runner.cli(&["install", "package", "tiny==3.0"]);
+    assert!(refused.code == Some(1) && refused.stderr.contains("tiny==3.0"), "{}", refused.stderr);
+
+    runner.engine("user").is(200, "1.0");
+    assert_eq!(environment(&runner, "user"), worker);
+}
+
+#[test]
+fn where_installing_is_disabled_the_answer_is_the_incumbents() {
+    let (runner, wheels) = world(&["--package-manager", "disabled"]);
+    wheel(&wheels, "1.0");
+    let text = "Package installation has been disabled. Contact your administrator for more information.";
+    runner.post_json(INSTALL, &json!({ "packages": ["tiny"] })).is(403, text);
+    assert_eq!(runner.engine("neighbour").status, 200);
 }

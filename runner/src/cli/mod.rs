@@ -6,6 +6,7 @@ mod dead_letter;
 mod delete;
 mod demo;
 mod doctor;
+mod install;
 mod local;
 mod new;
 mod output;
@@ -66,6 +67,8 @@ enum Command {
     Show(show::ShowArgs),
     /// List, show, replay and discard batches that triggers gave up.
     DeadLetter(dead_letter::DeadLetterArgs),
+    /// Install Python packages for every plugin.
+    Install(install::InstallArgs),
     /// Write a plugin that works, with its test.
     New(new::NewArgs),
     /// Call a plugin and show what it says, writes and answers; nothing is kept. Also without a server.
@@ -145,6 +148,7 @@ async fn run(command: Command) -> Result<(), CliError> {
         Command::Disable(args) => switch::run(args, false).await,
         Command::Show(args) => show::run(args).await,
         Command::DeadLetter(args) => dead_letter::run(args).await,
+        Command::Install(args) => install::run(args).await,
         Command::New(args) => new::run(&args),
         Command::Test(args) => test::run(*args).await,
         Command::Update(args) => update::run(args).await,

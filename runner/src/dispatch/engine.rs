@@ -28,6 +28,7 @@ use super::{schedule, wal};
 use crate::cache::{Cache, Owner, TriggerCache};
 use crate::catalog::Catalog;
 use crate::clock::SharedClock;
+use crate::environment::{Environment, InstallError, Requirements};
 use crate::failure;
 use crate::host::{Host, ReaderId};
 use crate::invocations::Invocations;
@@ -228,6 +229,22 @@ impl Engine {
     #[must_use]
     pub fn files(&self) -> &PluginFiles {
         &self.parts.files
+    }
+
+    /// Installs packages for every plugin. Calls that run end with the packages that they began with; the next ones have the
+    /// new ones.
+    ///
+    /// # Errors
+    /// What was asked for cannot be installed, or nothing may be.
+    pub async fn install(
+        &self,
+        packages: Result<Requirements, InstallError>,
+    ) -> Result<Arc<Environment>, InstallError> {
+        let environments = &self.parts.supervisor.environments;
+        if environments.is_disabled() {
+            return Err(InstallError::Disabled);
+        }
+        environments.install(packages?).await
     }
 
     /// Registers a trigger and, unless it is disabled, starts it.

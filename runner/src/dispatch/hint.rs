@@ -24,10 +24,13 @@ pub(super) fn hint(failure: &Failure, granted: Granted<'_>) -> Option<String> {
     if failure.kind() != FailureKind::Exception && failure.kind() != FailureKind::Load {
         return None;
     }
+    let (error, text) = failure.message.split_once(": ")?;
+    if let Some(hint) = module(error, text) {
+        return Some(hint);
+    }
     if granted.permissions.allow_all {
         return None;
     }
-    let (error, text) = failure.message.split_once(": ")?;
     environment_variable(error, text, failure, granted)
         .or_else(|| subprocess(error, failure, granted))
         .or_else(|| file(error, text, failure, granted))
@@ -64,6 +67,19 @@ pub(super) fn hint_of_complaint(text: &str, granted: Granted<'_>) -> Option<Stri
     let is_network = unreachable.iter().any(|words| text.contains(words));
     // Where hosts were granted it is more likely that one of them is away.
     (is_network && granted.permissions.allow_net.is_none()).then(network_denied)
+}
+
+/// `ModuleNotFoundError: No module named 'NAME'`. The distribution may have another name than its module; that is for the author
+/// to know.
+fn module(error: &str, text: &str) -> Option<String> {
+    let name = text.strip_prefix("No module named ").filter(|_| error == "ModuleNotFoundError").and_then(quoted)?;
+    let package = name.split('.').next().unwrap_or(name);
+    Some(format!(
+        "the module {name} is not in this trigger's environment (`system.workers` names it, `bulkhead show workers`); name the \
+         package that brings it in a file `requirements.txt` beside the plugin or in a comment at its head \
+         (`# /// script`, `# dependencies = [\"{package}\"]`, `# ///`), or give it to every plugin with `bulkhead install package \
+         {package}`"
+    ))
 }
 
 /// `KeyError: 'NAME'` out of `os.environ`.

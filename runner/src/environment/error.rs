@@ -65,6 +65,9 @@ pub enum EnvironmentError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The packages of the whole server cannot be read.
+    #[error("the packages of this server: {0}")]
+    ServerWide(#[from] RequirementsError),
     /// The file system failed.
     #[error("cannot {what} `{}`: {reason}", path.display())]
     Io {
@@ -83,6 +86,26 @@ impl EnvironmentError {
         let path = path.into();
         move |error| Self::Io { what, path, reason: error.to_string() }
     }
+}
+
+/// Packages that were not installed for the whole server.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InstallError {
+    /// The operator does not want it. Worded as by InfluxDB 3.
+    #[error("Package installation has been disabled. Contact your administrator for more information.")]
+    Disabled,
+    /// Something is no requirement.
+    #[error("Processing engine error: error installing python packages: {0}")]
+    Requirements(#[from] RequirementsError),
+    /// There is no such file on the server.
+    #[error(
+        "Processing engine error: error installing python packages: there is no file `{}` on the server", .0.display()
+    )]
+    NoFile(PathBuf),
+    /// They cannot be installed.
+    #[error("Processing engine error: error installing python packages: {0}")]
+    Environment(#[from] EnvironmentError),
 }
 
 fn list(packages: &[String]) -> String {

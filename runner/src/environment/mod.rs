@@ -14,6 +14,7 @@
 //! 3f29c81b7e50aa41/                   an environment, built in place
 //! 3f29c81b7e50aa41/bulkhead.json      written last: without it the directory is a leftover
 //! resolved/91d0c6fe5a3b2c44.txt       the lock that was made of requirements
+//! packages.txt                        what every plugin has
 //! 91d0c6fe5a3b2c44/                   where a resolver works; a leftover when it does not
 //! locks/3f29c81b7e50aa41              held while it is built, or its requirements are resolved
 //! ```
@@ -33,6 +34,7 @@ mod project_files;
 mod requirements;
 mod requirements_file;
 mod resolver;
+mod server_wide;
 mod steps;
 mod store;
 mod tool;
@@ -44,9 +46,10 @@ mod tests;
 
 use std::path::PathBuf;
 
-pub use error::{EnvironmentError, RequirementsError};
+pub use error::{EnvironmentError, InstallError, RequirementsError};
 pub use interpreter::InterpreterError;
 pub use requirements::{Requirements, requirement_files, requirements_of};
+pub use server_wide::requirements_at;
 pub use store::EnvironmentStore;
 pub use tool::is_tool_process;
 

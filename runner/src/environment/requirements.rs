@@ -55,6 +55,28 @@ impl Requirements {
         &self.sources
     }
 
+    /// These, and of `others` what has another name.
+    #[must_use]
+    pub(super) fn over(self, others: &Self) -> Self {
+        if others.is_empty() {
+            return self;
+        }
+        let name_of = |line: &str| line.split(|character: char| !is_of_name(character)).next().map(str::to_owned);
+        let names: Vec<_> = self.lines.iter().map(|line| name_of(line)).collect();
+        let (mut options, mut packages): (Vec<_>, Vec<_>) =
+            self.lines.into_iter().partition(|line| line.starts_with('-'));
+        for line in &others.lines {
+            match line.starts_with('-') {
+                true if !options.contains(line) => options.push(line.clone()),
+                false if !names.contains(&name_of(line)) => packages.push(line.clone()),
+                _ => {}
+            }
+        }
+        let requires_python = self.requires_python.into_iter().chain(others.requires_python.clone()).collect();
+        let sources = self.sources.into_iter().chain(others.sources.iter().cloned()).collect();
+        Gathered { options, packages, requires_python, sources }.into()
+    }
+
     /// Whether no package is asked for.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -154,6 +176,19 @@ pub fn requirements_of(plugin: &Path) -> Result<Requirements, RequirementsError>
         }
     }
     Ok(gathered.into())
+}
+
+/// What the requirements file at `path` asks for, if it is there.
+pub(super) fn of_file(path: &Path) -> Result<Option<Requirements>, RequirementsError> {
+    let mut gathered = Gathered::default();
+    let found = read_file(path, 0, &mut gathered)?;
+    gathered.sources.push(path.to_owned());
+    Ok(found.then(|| gathered.into()))
+}
+
+/// Whether a normalised name may hold this character.
+fn is_of_name(character: char) -> bool {
+    character.is_ascii_alphanumeric() || character == '-'
 }
 
 fn invalid(reason: &str) -> String {
@@ -271,6 +306,16 @@ mod tests {
         ]);
         assert_eq!(found(&dir, "a"), [""; 0]);
         assert_eq!(found(&dir, "b"), ["b"]);
+    }
+
+    #[test]
+    fn a_plugins_own_requirement_stands_in_for_the_servers() {
+        let dir = directory(&[("packages.txt", "-i https://one\nsix==1.0\nrich[x]>2; python_version > '3'\nattrs")]);
+        let servers = of_file(&dir.path().join("packages.txt")).unwrap().unwrap();
+        let own = Requirements::from_packages(&["six-more", "Rich"]).unwrap();
+        assert_eq!(own.over(&servers).packages(), ["--index-url https://one", "attrs", "rich", "six-more", "six==1.0"]);
+        assert_eq!(Requirements::default().over(&servers).packages(), servers.packages());
+        assert_eq!(of_file(&dir.path().join("nothing.txt")), Ok(None));
     }
 
     #[test]

@@ -44,6 +44,10 @@ pub struct EnvironmentStore {
     slots: SyncMutex<HashMap<String, Arc<Slot>>>,
     builds: Semaphore,
     leftovers_removed: OnceCell<()>,
+    /// Held by whoever changes the packages of the whole server.
+    installing: Mutex<()>,
+    /// Counts those changes.
+    generation: AtomicU64,
 }
 
 /// One environment in the making. Who holds the lock builds; who waited for it looks at what came out.
@@ -82,15 +86,44 @@ impl EnvironmentStore {
             slots: SyncMutex::default(),
             builds: Semaphore::new(PARALLEL_BUILDS_MAX),
             leftovers_removed: OnceCell::new(),
+            installing: Mutex::default(),
+            generation: AtomicU64::new(0),
         }
     }
 
-    /// The environment for `requirements`. Concurrent calls for the same one build it once, and share its
-    /// failure; a call after a failure tries again. Dropping the future stops the build.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn package_manager(&self) -> PackageManager {
+        self.package_manager
+    }
+
+    pub(super) fn installing(&self) -> &Mutex<()> {
+        &self.installing
+    }
+
+    pub(super) fn generation_counter(&self) -> &AtomicU64 {
+        &self.generation
+    }
+
+    /// The environment for a plugin that asks for `requirements`: with them, and what every plugin has. Concurrent calls for
+    /// the same one build it once, and share its failure; a call after a failure tries again. Dropping the future stops the
+    /// build.
     ///
     /// # Errors
     /// No interpreter fits, packages are asked for and disabled, or the build failed, in its tool's words.
     pub async fn ensure(&self, requirements: &Requirements) -> Result<Arc<Environment>, EnvironmentError> {
+        // Where nothing is installed, what was installed before is no reason to start no plugin at all.
+        let server_wide = if self.is_disabled() { Requirements::default() } else { self.server_wide()? };
+        self.ensure_exactly(&requirements.clone().over(&server_wide)).await
+    }
+
+    /// As [`Self::ensure`], without what every plugin has.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn ensure_exactly(&self, requirements: &Requirements) -> Result<Arc<Environment>, EnvironmentError> {
         if self.package_manager == PackageManager::Disabled && !requirements.is_empty() {
             let packages = requirements.packages().iter().filter(|line| !line.starts_with('-'));
             return Err(EnvironmentError::PackagesDisabled {
@@ -353,7 +386,7 @@ impl Job<'_> {
 }
 
 /// Writes a file that is there whole or not at all.
-fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+pub(super) fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(directory)?;
     let mut draft = tempfile::NamedTempFile::new_in(directory)?;

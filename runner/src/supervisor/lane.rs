@@ -64,6 +64,8 @@ pub(super) struct Worker {
     pub(super) process: WorkerProcess,
     /// The file or directory that the sandbox shows it as its plugin.
     pub(super) plugin: PluginIdentity,
+    /// Of the packages that every plugin has, when it was started.
+    pub(super) generation: u64,
     pub(super) session: Session,
     pub(super) opened: Option<oneshot::Receiver<SessionChannel>>,
     pub(super) channel: Option<SessionChannel>,
@@ -125,7 +127,7 @@ pub(super) async fn run(slot: Slot, first: Job, nursery: Spawner) {
             Next::Leave => break Ok(()),
         };
         taken = Instant::now();
-        if worker.sees_an_old_plugin(&shared.spec) {
+        if worker.is_outdated(&shared.spec) {
             worker.leave(&shared.spec).await;
             let starting = Instant::now();
             match start::start(&shared.supervisor, &shared.spec, &nursery, &current.call.cancel).await {
@@ -294,8 +296,11 @@ enum Trust {
 }
 
 impl Worker {
-    /// Whether the plugin is another file by now. One that is gone keeps its last code.
-    fn sees_an_old_plugin(&self, spec: &WorkerSpec) -> bool {
+    /// Whether the plugin is another file by now, or has other packages. One that is gone keeps its last code.
+    fn is_outdated(&self, spec: &WorkerSpec) -> bool {
+        if self.supervisor.environments.generation() != self.generation {
+            return true;
+        }
         let now = PluginIdentity::of(&spec.plugin_named);
         now != PluginIdentity(None) && now != self.plugin
     }

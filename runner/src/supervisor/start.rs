@@ -45,16 +45,26 @@ pub(super) async fn start(
     cancel: &CancellationToken,
 ) -> Result<Worker, StartFailure> {
     let plugin = (spec.plugin)().map_err(WorkerEnd::Load)?;
-    let requirements = match spec.check_only {
-        true => Requirements::default(),
-        false => environment::requirements_of(&plugin).map_err(|error| WorkerEnd::Environment(error.to_string()))?,
+    // Looked at first: packages that are installed meanwhile are for the next worker.
+    let generation = supervisor.environments.generation();
+    let environment = async {
+        if spec.check_only {
+            return supervisor
+                .environments
+                .ensure_exactly(&Requirements::default())
+                .await
+                .map_err(|error| error.to_string());
+        }
+        let requirements = environment::requirements_of(&plugin).map_err(|error| error.to_string())?;
+        supervisor.environments.ensure(&requirements).await.map_err(|error| error.to_string())
     };
     let environment = tokio::select! {
-        built = supervisor.environments.ensure(&requirements) => built.map_err(|error| WorkerEnd::Environment(error.to_string()))?,
+        environment = environment => environment.map_err(WorkerEnd::Environment)?,
         () = cancel.cancelled() => return Err(WorkerEnd::Cancelled.into()),
     };
     // From here on there is a process, which is buried whatever happens.
     let mut worker = launch(supervisor, spec, nursery, &environment, &plugin).await?;
+    worker.generation = generation;
     let ready = tokio::select! {
         ready = prepare(&mut worker, spec, &plugin) => ready,
         () = cancel.cancelled() => Err(Ended { end: Some(WorkerEnd::Cancelled), process: None }),
@@ -159,6 +169,7 @@ async fn launch(
         process,
         session: Session::default(),
         plugin: PluginIdentity::of(plugin),
+        generation: 0,
         opened: Some(endpoint.opened),
         channel: None,
         terms: Terms { memory: confine::memory(supervisor, spec), may_fork: confine::may_fork(spec) },

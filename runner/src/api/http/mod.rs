@@ -4,6 +4,7 @@ mod body;
 mod databases;
 mod dead_letters;
 mod engine;
+mod environment;
 mod flight;
 mod format;
 mod params;
@@ -65,6 +66,7 @@ pub async fn serve(
 
 fn router(api: HttpApi) -> Router {
     let triggers = "/api/v3/configure/processing_engine_trigger";
+    let environment = "/api/v3/configure/plugin_environment";
     let letters = "/api/v3/configure/dead_letter";
     Router::new()
         .route("/health", get(|| async { "OK" }))
@@ -82,6 +84,8 @@ fn router(api: HttpApi) -> Router {
         .route("/api/v3/plugin_test/request", post(plugin_test::request))
         .route("/api/v3/plugins/files", post(plugins::create_file).put(plugins::update_file))
         .route("/api/v3/plugins/directory", put(plugins::update_directory))
+        .route(&format!("{environment}/install_packages"), post(environment::install_packages))
+        .route(&format!("{environment}/install_requirements"), post(environment::install_requirements))
         .route(letters, get(dead_letters::list))
         .route(&format!("{letters}/{{id}}"), get(dead_letters::get).delete(dead_letters::discard))
         .route(&format!("{letters}/{{id}}/replay"), post(dead_letters::replay))
