@@ -59,6 +59,8 @@ pub struct Config {
     pub plugin_dir_only: bool,
     /// Kinds of triggers that may be created; all when it is empty.
     pub allowed_kinds: Vec<TriggerKind>,
+    /// Time for which an environment that nobody uses is kept.
+    pub environment_grace: Duration,
     /// Directory for virtual environments; one of the data directory otherwise.
     pub environments_dir: Option<PathBuf>,
     /// An environment whose denials the launcher imitates, to see what is left of the sandbox there.
@@ -111,6 +113,7 @@ impl Config {
             plugin_repository: DEFAULT_REPOSITORY.to_owned(),
             plugin_dir_only: false,
             allowed_kinds: Vec::new(),
+            environment_grace: limits::ENVIRONMENT_GRACE,
             environments_dir: None,
             emulate: None,
         }

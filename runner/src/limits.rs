@@ -106,6 +106,13 @@ pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Dead workers kept by `system.workers`.
 pub const ENDED_WORKERS_MAX: usize = 200;
 
+/// Time for which an environment that nobody uses is kept, unless the operator says otherwise: a trigger that runs weekly does
+/// not build anew.
+pub const ENVIRONMENT_GRACE: Duration = Duration::from_secs(15 * 24 * 3600);
+
+/// Pause between two looks for environments that nobody uses.
+pub const ENVIRONMENT_COLLECT_PERIOD: Duration = Duration::from_secs(3600);
+
 /// Time that one build of an environment may take.
 pub const ENVIRONMENT_BUILD_TIMEOUT: Duration = Duration::from_secs(600);
 

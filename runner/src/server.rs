@@ -110,6 +110,7 @@ impl Server {
             .map_err(|error| StartError::new(error.to_string()))?;
         let supervisor = supervisor(&config, &node, &clock, &registry)?;
         let plugin_dir = config.plugin_dir.as_deref().map(plugin_dir).transpose()?;
+        let environments = Arc::clone(&supervisor.environments);
         let engine = Engine::start(EngineParts {
             catalog: Arc::new(catalog),
             host: Arc::clone(&hosts.host),
@@ -142,6 +143,17 @@ impl Server {
             process_id: Uuid::new_v4(),
             request_bytes_max: config.request_bytes_max,
         };
+        let (collecting, environment_clock, grace) = (stop.clone(), Arc::clone(&clock), config.environment_grace);
+        apis.spawn(async move {
+            let collector = async {
+                loop {
+                    environments.collect(grace, environment_clock.now().into()).await;
+                    tokio::time::sleep(limits::ENVIRONMENT_COLLECT_PERIOD).await;
+                }
+            };
+            collecting.run_until_cancelled_owned(collector).await;
+            Ok(())
+        });
         let stopped = stop.clone().cancelled_owned();
         apis.spawn(async move { http::serve(api, listener, stopped).await.map_err(|error| error.to_string()) });
         if let Some(address) = config.grpc_bind {

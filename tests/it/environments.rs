@@ -243,3 +243,44 @@ fn where_installing_is_disabled_the_answer_is_the_incumbents() {
     runner.post_json(INSTALL, &json!({ "packages": ["tiny"] })).is(403, text);
     assert_eq!(runner.engine("neighbour").status, 200);
 }
+
+#[test]
+fn environments_are_listed_and_those_that_nobody_uses_can_be_removed() {
+    let (runner, wheels) = world(&["--worker-idle-timeout", "1h"]);
+    wheel(&wheels, "1.0");
+    runner.plugin("user.py", &asking_for("tiny==1.0"));
+    runner.create(&Trigger::new("user", "user.py", "request:user"));
+    runner.engine("user").is(200, "1.0");
+    assert_eq!(runner.engine("neighbour").status, 200);
+    let (used, plain) = (environment(&runner, "user"), environment(&runner, "neighbour"));
+    let data = runner.root().join("data").to_str().unwrap().to_owned();
+    let env = |arguments: &[&str]| {
+        let finished = crate::world::run(&[&["env"], arguments, &["--data-dir", &data]].concat());
+        (finished.code, format!("{}{}", finished.stdout, finished.stderr))
+    };
+
+    let (code, list) = env(&["list"]);
+    let line = list.lines().find(|line| line.starts_with(&used)).unwrap_or_else(|| panic!("{list}"));
+    assert!(code == Some(0) && line.contains(" MiB ") && line.contains(" now  tiny==1.0"), "{list}");
+    let (_, shown) = env(&["show", &used]);
+    assert!(shown.contains("asked for     tiny==1.0\ninstalled     tiny==1.0"), "{shown}");
+
+    let (code, refused) = env(&["rm", &used]);
+    assert!(code == Some(1) && refused.contains("is in use"), "{refused}");
+    assert!(env(&["gc", "--grace", "0s"]).1.contains("0 environments removed"));
+    runner.engine("user").is(200, "1.0");
+
+    // Its worker goes, and with it the hold.
+    runner.delete("user", true).is(200, "");
+    runner.until_ended("user", 1);
+    let (code, removed) = env(&["gc", "--grace", "0s"]);
+    assert!(code == Some(0) && removed.contains(&format!("removed environment {used} (")), "{removed}");
+    assert!(!runner.root().join("data").join("environments").join(&used).exists());
+    assert!(runner.root().join("data").join("environments").join(&plain).exists(), "the neighbour's worker runs in it");
+    assert_eq!(runner.engine("neighbour").status, 200);
+
+    // The same packages come back when they are needed again.
+    runner.create(&Trigger::new("user", "user.py", "request:user"));
+    runner.engine("user").is(200, "1.0");
+    assert_eq!(environment(&runner, "user"), used);
+}

@@ -6,6 +6,7 @@ mod dead_letter;
 mod delete;
 mod demo;
 mod doctor;
+mod env;
 mod install;
 mod local;
 mod new;
@@ -67,6 +68,8 @@ enum Command {
     Show(show::ShowArgs),
     /// List, show, replay and discard batches that triggers gave up.
     DeadLetter(dead_letter::DeadLetterArgs),
+    /// List, show and remove the environments that workers run in.
+    Env(env::EnvArgs),
     /// Install Python packages for every plugin.
     Install(install::InstallArgs),
     /// Write a plugin that works, with its test.
@@ -148,6 +151,7 @@ async fn run(command: Command) -> Result<(), CliError> {
         Command::Disable(args) => switch::run(args, false).await,
         Command::Show(args) => show::run(args).await,
         Command::DeadLetter(args) => dead_letter::run(args).await,
+        Command::Env(args) => env::run(&args),
         Command::Install(args) => install::run(args).await,
         Command::New(args) => new::run(&args),
         Command::Test(args) => test::run(*args).await,

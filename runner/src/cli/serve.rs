@@ -76,6 +76,9 @@ pub(super) struct ServeArgs {
     /// Which tool makes virtual environments.
     #[arg(long, env = "INFLUXDB3_PACKAGE_MANAGER", value_enum, default_value = "discover")]
     package_manager: PackageManagerName,
+    /// How long an environment that nobody uses is kept; `bulkhead env gc` removes such ones at once.
+    #[arg(long, env = "BULKHEAD_ENVIRONMENT_GRACE", default_value = "15d", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    environment_grace: Duration,
     /// Longest run of one invocation, unless its trigger says otherwise.
     #[arg(long, env = "BULKHEAD_INVOCATION_TIMEOUT", default_value = "5m", value_parser = humantime::parse_duration, value_name = "DURATION")]
     invocation_timeout: Duration,
@@ -201,6 +204,7 @@ impl ServeArgs {
         };
         config.invocation_timeout = self.invocation_timeout;
         config.request_queue_timeout = self.request_queue_timeout;
+        config.environment_grace = self.environment_grace;
         config.worker_idle_timeout = self.worker_idle_timeout;
         config.worker_memory_bytes = self.worker_memory_mib << 20;
         config.async_workers_max = self.async_trigger_concurrency_limit;

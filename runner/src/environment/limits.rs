@@ -32,5 +32,11 @@ pub(super) const PLUGIN_FILE_BYTES_MAX: u64 = 16 << 20;
 /// Largest requirements file, bytes.
 pub(super) const REQUIREMENTS_FILE_BYTES_MAX: u64 = 1 << 20;
 
+/// Depth of directories in an environment that its size is counted to. Packages nest some ten deep.
+pub(super) const DIRECTORY_DEPTH_MAX: usize = 64;
+
+/// Tries to take hold of an environment that somebody is removing at that moment.
+pub(super) const HOLD_TRIES_MAX: usize = 100;
+
 /// Depth to which requirements files may include each other.
 pub(super) const INCLUDE_DEPTH_MAX: usize = 8;

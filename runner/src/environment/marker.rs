@@ -23,8 +23,17 @@ pub(super) struct Marker {
 /// Whether `environment` is complete: it has a marker, and its interpreter still leads somewhere (the
 /// system's Python may have been removed since).
 pub(super) fn is_complete(environment: &Path) -> bool {
-    let marker = fs::read(environment.join(NAME)).ok().and_then(|json| serde_json::from_slice::<Marker>(&json).ok());
-    marker.is_some() && python(environment).exists()
+    read(environment).is_some() && python(environment).exists()
+}
+
+/// The marker, if there is one.
+pub(super) fn read(environment: &Path) -> Option<Marker> {
+    fs::read(environment.join(NAME)).ok().and_then(|json| serde_json::from_slice(&json).ok())
+}
+
+/// Makes a leftover of an environment.
+pub(super) fn remove(environment: &Path) -> io::Result<()> {
+    fs::remove_file(environment.join(NAME))
 }
 
 /// The interpreter of an environment.

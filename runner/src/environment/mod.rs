@@ -16,7 +16,7 @@
 //! resolved/91d0c6fe5a3b2c44.txt       the lock that was made of requirements
 //! packages.txt                        what every plugin has
 //! 91d0c6fe5a3b2c44/                   where a resolver works; a leftover when it does not
-//! locks/3f29c81b7e50aa41              held while it is built, or its requirements are resolved
+//! locks/3f29c81b7e50aa41              held while it is built or its requirements are resolved, and shared by who uses it
 //! ```
 
 mod builder;
@@ -25,6 +25,7 @@ mod error;
 mod inline_metadata;
 mod installer;
 mod interpreter;
+pub mod inventory;
 mod limits;
 mod lock;
 mod marker;

@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Mutex, OnceCell, Semaphore};
 use tokio::time::{Instant, sleep};
@@ -17,7 +17,8 @@ use super::digest::{environment_id, request_id};
 use super::error::EnvironmentError;
 use super::installer::Installer;
 use super::interpreter::{Interpreter, Interpreters, find_program};
-use super::limits::{LOCK_PAUSE, PARALLEL_BUILDS_MAX};
+use super::inventory::{self, Hold};
+use super::limits::{HOLD_TRIES_MAX, LOCK_PAUSE, PARALLEL_BUILDS_MAX};
 use super::lock::Lock;
 use super::marker::{self, Marker};
 use super::requirements::Requirements;
@@ -27,7 +28,7 @@ use super::tool_environment::without_credentials;
 use super::{Environment, PackageManager};
 
 /// Directory of the lock files, below the store's root.
-const LOCKS: &str = "locks";
+pub(super) const LOCKS: &str = "locks";
 
 /// Directory of the locks that resolvers made, below the store's root.
 const RESOLVED: &str = "resolved";
@@ -117,6 +118,45 @@ impl EnvironmentStore {
         // Where nothing is installed, what was installed before is no reason to start no plugin at all.
         let server_wide = if self.is_disabled() { Requirements::default() } else { self.server_wide()? };
         self.ensure_exactly(&requirements.clone().over(&server_wide)).await
+    }
+
+    /// The environment as [`Self::ensure`] gives it, or without `requirements` the plain one, and a hold that keeps it from being
+    /// removed.
+    ///
+    /// # Errors
+    /// As there, or the file system fails.
+    pub async fn hold(
+        &self,
+        requirements: Option<&Requirements>,
+        now: SystemTime,
+    ) -> Result<(Arc<Environment>, Hold), EnvironmentError> {
+        let plain = Requirements::default();
+        for _ in 0..HOLD_TRIES_MAX {
+            let environment = match requirements {
+                Some(requirements) => self.ensure(requirements).await?,
+                None => self.ensure_exactly(&plain).await?,
+            };
+            let hold = Hold::take(&self.root, &environment.id, now)
+                .map_err(EnvironmentError::io("hold", &environment.path))?;
+            // It may have been removed before the hold was there.
+            match hold {
+                Some(hold) if marker::is_complete(&environment.path) => return Ok((environment, hold)),
+                _ => sleep(LOCK_PAUSE).await,
+            }
+        }
+        let reason = "it is being removed again and again".to_owned();
+        Err(EnvironmentError::Io { what: "hold", path: self.root.clone(), reason })
+    }
+
+    /// Removes the environments that nobody has used for `grace`.
+    pub async fn collect(&self, grace: Duration, now: SystemTime) {
+        let root = self.root.clone();
+        match blocking(move || inventory::collect(&root, grace, now)).await {
+            Ok(removed) => removed.iter().for_each(|one| {
+                tracing::info!("removed environment {}, which was not used for {} s", one.id, one.unused_for_s);
+            }),
+            Err(error) => tracing::warn!("unused environments cannot be removed: {error}"),
+        }
     }
 
     /// As [`Self::ensure`], without what every plugin has.
@@ -398,17 +438,22 @@ pub(super) fn write_whole(path: &Path, text: &str) -> io::Result<()> {
 
 /// Locks the file at `path`, making it if need be; `None` while somebody else has it. Lock files stay: one
 /// that is removed while another runner has just opened it would be locked twice.
-fn try_lock(path: &Path) -> io::Result<Option<File>> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    // Readable, because a tool gets it as its standard input.
-    let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+pub(super) fn try_lock(path: &Path) -> io::Result<Option<File>> {
+    let file = open_lock(path)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),
     }
+}
+
+/// Opens the lock file at `path`, making it if need be.
+pub(super) fn open_lock(path: &Path) -> io::Result<File> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    // Readable, because a tool gets it as its standard input.
+    File::options().read(true).write(true).create(true).truncate(false).open(path)
 }
 
 /// Removes what interrupted builds have left, except where somebody is building.

@@ -23,6 +23,7 @@ use super::response_body::{BodyEvent, BodySink};
 use super::start::{self, Ended};
 use super::{Call, CallCosts, CallEnd, CallResult, Supervisor, WorkerSpec};
 use crate::cache::CacheChange;
+use crate::environment::inventory::Hold;
 use crate::limits;
 use crate::logs::Level;
 use crate::session::nursery::Spawner;
@@ -66,6 +67,8 @@ pub(super) struct Worker {
     pub(super) plugin: PluginIdentity,
     /// Of the packages that every plugin has, when it was started.
     pub(super) generation: u64,
+    /// On its environment.
+    pub(super) hold: Option<Hold>,
     pub(super) session: Session,
     pub(super) opened: Option<oneshot::Receiver<SessionChannel>>,
     pub(super) channel: Option<SessionChannel>,
@@ -439,7 +442,7 @@ impl Worker {
             self.drain_facts(spec).await;
         }
         let lost = self.session.live_only().report();
-        let Self { id, process: tree, supervisor, channel, .. } = self;
+        let Self { id, process: tree, supervisor, channel, hold, .. } = self;
         drop(channel);
         let cause = tree.excess().map(WorkerEnd::Memory).or(cause);
         let (process, tail) = tree.bury(process).await;
@@ -456,6 +459,9 @@ impl Worker {
             spec.log.runner(Level::Warn, None, lost);
         }
         let ended_at = supervisor.clock.now();
+        if let Some(hold) = hold {
+            hold.touch(ended_at.into());
+        }
         supervisor.registry.end(id, |row| {
             row.ended_at = Some(ended_at);
             row.end = Some(end.to_string());

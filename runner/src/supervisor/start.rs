@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bulkhead_launcher::{MemoryGauge, Report};
 use bulkhead_proto::transport::SessionSocket;
@@ -20,7 +21,7 @@ use super::lane::{Event, PluginIdentity, Terms, Worker};
 use super::process::{ProcessEnd, WorkerProcess};
 use super::registry::{WorkerRow, WorkerState};
 use super::{Supervisor, WorkerSpec};
-use crate::environment::{self, Environment, Requirements};
+use crate::environment::{self, Environment};
 use crate::limits;
 use crate::session::nursery::Spawner;
 use crate::session::{self, Session, Step};
@@ -48,23 +49,21 @@ pub(super) async fn start(
     // Looked at first: packages that are installed meanwhile are for the next worker.
     let generation = supervisor.environments.generation();
     let environment = async {
-        if spec.check_only {
-            return supervisor
-                .environments
-                .ensure_exactly(&Requirements::default())
-                .await
-                .map_err(|error| error.to_string());
-        }
-        let requirements = environment::requirements_of(&plugin).map_err(|error| error.to_string())?;
-        supervisor.environments.ensure(&requirements).await.map_err(|error| error.to_string())
+        let requirements = match spec.check_only {
+            true => None,
+            false => Some(environment::requirements_of(&plugin).map_err(|error| error.to_string())?),
+        };
+        let now = SystemTime::from(supervisor.clock.now());
+        supervisor.environments.hold(requirements.as_ref(), now).await.map_err(|error| error.to_string())
     };
-    let environment = tokio::select! {
+    let (environment, hold) = tokio::select! {
         environment = environment => environment.map_err(WorkerEnd::Environment)?,
         () = cancel.cancelled() => return Err(WorkerEnd::Cancelled.into()),
     };
     // From here on there is a process, which is buried whatever happens.
     let mut worker = launch(supervisor, spec, nursery, &environment, &plugin).await?;
     worker.generation = generation;
+    worker.hold = Some(hold);
     let ready = tokio::select! {
         ready = prepare(&mut worker, spec, &plugin) => ready,
         () = cancel.cancelled() => Err(Ended { end: Some(WorkerEnd::Cancelled), process: None }),
@@ -170,6 +169,7 @@ async fn launch(
         session: Session::default(),
         plugin: PluginIdentity::of(plugin),
         generation: 0,
+        hold: None,
         opened: Some(endpoint.opened),
         channel: None,
         terms: Terms { memory: confine::memory(supervisor, spec), may_fork: confine::may_fork(spec) },
