@@ -37,6 +37,38 @@ impl SystemTables for NoSystemTables {
     }
 }
 
+/// The size of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommitSize {
+    /// Its sequence.
+    pub sequence: u64,
+    /// Its rows, of all databases.
+    pub rows: u64,
+    /// Bytes of its entry in the log.
+    pub bytes: u64,
+    /// When it was written, nanoseconds since the epoch.
+    pub recorded_at_ns: i64,
+}
+
+/// Is told what happens to the log. The thread that commits calls it, so it must be quick.
+pub trait Observer: Send + Sync + fmt::Debug {
+    /// A commit is in the log; also for those that opening finds there, in their order.
+    fn committed(&self, size: CommitSize);
+
+    /// Forcing an entry to disk took so long.
+    fn synced(&self, took: Duration);
+}
+
+/// Nobody watches.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoObserver;
+
+impl Observer for NoObserver {
+    fn committed(&self, _size: CommitSize) {}
+
+    fn synced(&self, _took: Duration) {}
+}
+
 /// Where a host keeps its data and how it behaves.
 #[derive(Clone)]
 pub struct Config {
@@ -60,6 +92,8 @@ pub struct Config {
     pub released: u64,
     /// What keeps the records of commits.
     pub records: Arc<dyn RecordStore>,
+    /// Who is told what happens to the log.
+    pub observer: Arc<dyn Observer>,
     /// The clock.
     pub now: Now,
     /// The tables of schema `system`.
@@ -81,6 +115,7 @@ impl Config {
             recent_bytes_max: 64 * 1024 * 1024,
             released: u64::MAX,
             records: Arc::new(NoRecords),
+            observer: Arc::new(NoObserver),
             now,
             system_tables: Arc::new(NoSystemTables),
         }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::commit::Commit;
 use crate::error::ReadError;
 use crate::host::EmbeddedHost;
-use crate::wal::read_commit;
+use crate::wal::{read_commit, set_aside_unreadable};
 
 impl EmbeddedHost {
     /// The last committed, durable sequence. The receiver is told of every change, possibly of several at once.
@@ -40,7 +40,12 @@ impl EmbeddedHost {
             Ok(Err(ReadError::Io { source, .. })) if source.kind() == std::io::ErrorKind::NotFound => {
                 Err(shared.segments.lock().gone(wanted))
             }
-            Ok(Err(error)) => Err(error),
+            Ok(Err(error)) => {
+                if let ReadError::Corrupt { path, .. } = &error {
+                    set_aside_unreadable(path, wanted, &error);
+                }
+                Err(error)
+            }
             Err(error) => Err(ReadError::Io { path, source: std::io::Error::other(error) }),
         }
     }

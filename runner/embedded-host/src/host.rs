@@ -30,6 +30,8 @@ pub struct RecoveryReport {
     pub rows_replayed: u64,
     /// Bytes of an unfinished, never acknowledged entry that were cut from the end of the log.
     pub bytes_cut: u64,
+    /// Entries that could not be read and were set aside.
+    pub entries_lost: u64,
     /// The last sequence that a snapshot held.
     pub covered_sequence: u64,
     /// The last durable sequence.
@@ -90,11 +92,11 @@ impl EmbeddedHost {
         let covered = manifest.state.applied;
         let directory = config.wal_dir.clone();
         let mut state = manifest.state;
-        let records = Arc::clone(&config.records);
+        let (records, observer) = (Arc::clone(&config.records), Arc::clone(&config.observer));
         let replayed = tokio::task::spawn_blocking(move || {
             let mut rows = 0;
             let recorded = records.durable();
-            let log = recover(&directory, covered, recorded, |sequence, action| match action {
+            let log = recover(&directory, covered, recorded, observer.as_ref(), |sequence, action| match action {
                 Action::Record(record) if recorded.is_none_or(|recorded| sequence > recorded) => {
                     records.apply(sequence, vec![record]);
                     Ok(())
@@ -114,6 +116,7 @@ impl EmbeddedHost {
             entries_replayed: log.entries,
             rows_replayed,
             bytes_cut: log.bytes_cut,
+            entries_lost: log.entries_lost,
             covered_sequence: covered,
             last_sequence: log.last_sequence,
         };

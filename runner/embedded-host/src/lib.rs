@@ -35,7 +35,7 @@ mod wal;
 mod write;
 
 pub use commit::{Commit, DatabaseBatch, TableRows};
-pub use config::{Config, NoSystemTables, Now, SystemTables};
+pub use config::{CommitSize, Config, NoObserver, NoSystemTables, Now, Observer, SystemTables};
 pub use error::{
     DatabaseError, LimitExceeded, LineError, NameError, OpenError, QueryError, ReadError, SnapshotError, WriteError,
 };

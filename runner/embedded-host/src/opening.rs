@@ -32,6 +32,7 @@ pub(crate) fn share(config: &Config, state: State, log: RecoveredLog, covered: u
         head: watch::Sender::new(log.last_sequence),
         released: AtomicU64::new(config.released),
         records: Arc::clone(&config.records),
+        observer: Arc::clone(&config.observer),
         covered: AtomicU64::new(covered),
         unsaved_bytes: AtomicUsize::new(log.entry_bytes),
         rotate: AtomicBool::new(false),

@@ -10,7 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
 use crate::commit::RecentCommits;
-use crate::config::Now;
+use crate::config::{Now, Observer};
 use crate::records::RecordStore;
 use crate::table::State;
 use crate::wal::{Queue, Segments};
@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) released: AtomicU64,
     /// What the records of commits are kept in.
     pub(crate) records: Arc<dyn RecordStore>,
+    /// Who is told what happens to the log.
+    pub(crate) observer: Arc<dyn Observer>,
     /// The last sequence that a snapshot holds.
     pub(crate) covered: AtomicU64,
     /// WAL bytes since the last snapshot was begun.

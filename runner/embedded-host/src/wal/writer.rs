@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
@@ -14,6 +14,7 @@ use super::segments::{SEGMENT_HEADER_BYTES, Segment, segment_header, segment_pat
 use super::{EntryBuilder, Operation, Queued, WalFile, WalFiles};
 use crate::batches::encode_ipc;
 use crate::commit::Commit;
+use crate::config::CommitSize;
 use crate::limits::SEGMENT_BYTES;
 use crate::series::SeriesSpans;
 use crate::shared::Shared;
@@ -101,6 +102,13 @@ impl Writer {
             entry.finish(sequence, recorded_at_ns).ok_or("the writes are too large for one WAL entry")?;
         let offset = self.append(sequence, &bytes).map_err(|error| format!("cannot write to the WAL: {error}"))?;
         self.last_sequence = sequence;
+        let row_count = rows.iter().map(|(_, batch)| batch.num_rows() as u64).sum();
+        self.shared.observer.committed(CommitSize {
+            sequence,
+            rows: row_count,
+            bytes: bytes.len() as u64,
+            recorded_at_ns,
+        });
         self.shared.segments.lock().note(sequence, offset);
         self.apply(taken, rows);
         self.shared.records.apply(sequence, records().cloned().collect());
@@ -163,7 +171,10 @@ impl Writer {
             active.torn = false;
         }
         active.torn = true;
-        let written = active.file.append(bytes).and_then(|()| active.file.sync());
+        let written = active.file.append(bytes).and_then(|()| {
+            let begun = Instant::now();
+            active.file.sync().inspect(|()| self.shared.observer.synced(begun.elapsed()))
+        });
         if let Err(error) = written {
             active.torn = active.file.truncate(active.length).is_err();
             return Err(error);

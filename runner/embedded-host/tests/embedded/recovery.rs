@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 
-use bulkhead_embedded_host::{EmbeddedHost, OpenError};
+use bulkhead_embedded_host::{EmbeddedHost, OpenError, ReadError};
 
 use crate::world::{World, rows, write};
 
@@ -58,9 +58,11 @@ async fn garbage_behind_the_last_entry_is_cut_and_a_torn_header_too() {
     let segment = world.segments().pop().unwrap();
     OpenOptions::new().append(true).open(&segment).unwrap().write_all(&[0; 100]).unwrap();
     fs::write(world.wal_dir().join("00000000000000000002.wal"), b"BULK").unwrap();
-    // The segment before the last one has a bad end, which no crash leaves.
-    assert!(matches!(world.open_error().await, OpenError::Corrupt { .. }));
-    fs::remove_file(world.wal_dir().join("00000000000000000002.wal")).unwrap();
+    // The segment before the last one has a bad end, which no crash leaves; no entry is missing, though.
+    let host = world.open().await;
+    assert_eq!((host.recovery().bytes_cut, host.recovery().entries_lost), (4, 0));
+    drop(host);
+    OpenOptions::new().append(true).open(&segment).unwrap().write_all(&[0; 100]).unwrap();
     let host = world.open().await;
     assert_eq!(host.recovery().bytes_cut, 100);
     drop(host);
@@ -70,25 +72,116 @@ async fn garbage_behind_the_last_entry_is_cut_and_a_torn_header_too() {
     assert_eq!(rows(&host, "d", "select v from m").await, ["1.0"]);
 }
 
-#[tokio::test]
-async fn corruption_that_no_crash_explains_is_refused() {
-    let world = World::new();
+/// Twenty entries with a row each, in one segment. The first one makes the database.
+async fn twenty(world: &World) -> std::path::PathBuf {
     let host = world.open().await;
-    write(&host, "d", "m v=1 1").await;
-    write(&host, "d", "m v=2 2").await;
+    for time in 1..=20 {
+        write(&host, "d", &format!("m v={time} {time}")).await;
+    }
     drop(host);
-    let segment = world.segments().pop().unwrap();
+    world.segments().pop().unwrap()
+}
+
+/// Where the entries of a segment begin.
+fn places(segment: &[u8]) -> Vec<usize> {
+    let mut places = vec![16];
+    loop {
+        let at = *places.last().unwrap();
+        let length = u32::from_le_bytes(*segment[at..].first_chunk().unwrap()) as usize;
+        if at + 24 + length == segment.len() {
+            return places;
+        }
+        places.push(at + 24 + length);
+    }
+}
+
+#[tokio::test]
+async fn damage_that_no_crash_explains_is_set_aside_and_the_rest_goes_on() {
+    let world = World::new();
+    let segment = twenty(&world).await;
     let good = fs::read(&segment).unwrap();
+    let places = places(&good);
+    assert_eq!(places.len(), 20);
+    // In two places, the second one in a length, so that nothing says where the next entry begins.
     let mut bad = good.clone();
-    bad[60] ^= 1;
+    bad[places[4] + 60] ^= 1;
+    bad[places[11]] ^= 0xFF;
     fs::write(&segment, &bad).unwrap();
-    let error = world.open_error().await;
-    let OpenError::Corrupt { path, offset, .. } = &error else {
-        panic!("{error}");
-    };
-    assert_eq!((path, *offset), (&segment, 16));
-    fs::write(&segment, &good).unwrap();
-    assert_eq!(world.open().await.recovery().rows_replayed, 2);
+
+    let host = world.open().await;
+    let recovery = host.recovery();
+    assert_eq!((recovery.entries_lost, recovery.last_sequence, recovery.bytes_cut), (2, 20, 0));
+    let expected: Vec<String> = (1..=20).filter(|v| ![5, 12].contains(v)).map(|v| format!("{v}.0")).collect();
+    assert_eq!(rows(&host, "d", "select v from m order by time").await, expected);
+    // Readers are told which commits are missing, and get the others.
+    let read = host.read_commit(4).await.unwrap_err();
+    assert!(matches!(read, ReadError::Gone { wanted: 5, oldest: 6 }), "{read}");
+    assert_eq!(host.read_commit(5).await.unwrap().unwrap().sequence, 6);
+    write(&host, "d", "m v=21 21").await;
+    drop(host);
+
+    // What was set aside is there as it was, and is no reason to refuse the next start.
+    let quarantine = world.wal_dir().join("quarantine");
+    let name = |from: u64, to: u64| quarantine.join(format!("{from:020}-{to:020}.wal"));
+    assert_eq!(fs::read(name(5, 5)).unwrap(), bad);
+    assert!(name(12, 12).exists());
+    let host = world.open().await;
+    assert_eq!((host.recovery().entries_lost, host.recovery().last_sequence), (0, 21));
+    assert_eq!(rows(&host, "d", "select count(*) from m").await, ["19"]);
+}
+
+#[tokio::test]
+async fn a_segment_that_is_unreadable_from_its_beginning_is_set_aside() {
+    let world = World::new();
+    for time in 1..=3 {
+        let host = world.open().await;
+        write(&host, "d", &format!("m v={time} {time}")).await;
+    }
+    let segments = world.segments();
+    fs::write(&segments[1], vec![7; 300]).unwrap();
+    let host = world.open().await;
+    assert_eq!((host.recovery().entries_lost, host.recovery().last_sequence), (1, 3));
+    assert_eq!(rows(&host, "d", "select v from m order by time").await, ["1.0", "3.0"]);
+}
+
+/// Whatever byte is damaged, no good entry is lost with it, and nothing is silent.
+#[tokio::test]
+async fn one_damaged_byte_costs_one_entry_at_most() {
+    let world = World::new();
+    let segment = twenty(&world).await;
+    let good = fs::read(&segment).unwrap();
+    let mut chance = fastrand::Rng::with_seed(9);
+    for _ in 0..30 {
+        for file in world.segments() {
+            fs::remove_file(file).unwrap();
+        }
+        let place = chance.usize(16..good.len());
+        let mut bad = good.clone();
+        bad[place] ^= chance.u8(1..);
+        fs::write(&segment, &bad).unwrap();
+        let host = world.open().await;
+        let recovery = host.recovery();
+        let kept = rows(&host, "d", "select count(*) from m").await;
+        assert_eq!(kept, ["19"], "byte {place}");
+        // The end of the log cannot be told from what a crash tears.
+        assert!(recovery.entries_lost == 1 || recovery.bytes_cut > 0, "byte {place}");
+    }
+}
+
+#[tokio::test]
+async fn damage_that_comes_while_the_host_runs_is_set_aside_too() {
+    let world = World::new();
+    twenty(&world).await;
+    let host = world.open().await;
+    let segment = world.segments().pop().unwrap();
+    let mut bytes = fs::read(&segment).unwrap();
+    let place = places(&bytes)[9];
+    bytes[place + 60] ^= 1;
+    fs::write(&segment, &bytes).unwrap();
+    let read = host.read_commit(9).await.unwrap_err();
+    assert!(matches!(read, ReadError::Corrupt { .. }), "{read}");
+    assert_eq!(host.read_commit(10).await.unwrap().unwrap().sequence, 11);
+    assert!(world.wal_dir().join("quarantine").join(format!("{0:020}-{0:020}.wal", 10)).exists());
 }
 
 #[tokio::test]
