@@ -91,12 +91,13 @@ impl PluginApi {
         self.buffer(&Arc::from(db_name), line_builder)
     }
 
-    /// Writes to the trigger's database at once.
+    /// Writes to the trigger's database at once. It stands outside of what is committed when the call returns: it stays when the
+    /// call fails, and a call that is made again writes again.
     fn write_sync(&self, line_builder: &Bound<'_, PyAny>, no_sync: &Bound<'_, PyAny>) -> PyResult<()> {
         self.write_now(&self.database, line_builder, argument("no_sync", no_sync)?)
     }
 
-    /// Writes to a database at once.
+    /// Writes to a database at once; see `write_sync`.
     fn write_sync_to_db(
         &self,
         db_name: &Bound<'_, PyAny>,

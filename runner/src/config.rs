@@ -8,6 +8,7 @@ use std::time::Duration;
 use bulkhead_launcher::{Emulation, ResourceLimits};
 
 use crate::environment::PackageManager;
+use crate::host::Retention;
 use crate::host::grpc::Address;
 use crate::plugin_repository::DEFAULT_REPOSITORY;
 use crate::trigger::TriggerKind;
@@ -33,6 +34,8 @@ pub struct Config {
     pub request_bytes_max: usize,
     /// How long a commit of the embedded host gathers writes.
     pub wal_flush_interval: Duration,
+    /// How much is kept for triggers that are behind; everything when it is absent.
+    pub retention: Option<Retention>,
     /// WAL bytes of the embedded host after which a snapshot is taken.
     pub snapshot_bytes: usize,
     /// The interpreter for workers; found on `PATH` when absent.
@@ -100,6 +103,7 @@ impl Config {
             host: HostKind::Embedded,
             request_bytes_max: limits::HTTP_REQUEST_BYTES_MAX,
             wal_flush_interval: Duration::from_millis(10),
+            retention: None,
             snapshot_bytes: 64 << 20,
             python: None,
             package_manager: PackageManager::Discover,

@@ -18,6 +18,7 @@ pub mod journal;
 pub mod limits;
 pub mod line_protocol;
 pub mod logs;
+pub mod metrics;
 mod plugin_edits;
 pub mod plugin_files;
 pub mod plugin_repository;

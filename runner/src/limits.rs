@@ -99,6 +99,10 @@ pub const ASYNC_WORKERS_MAX: usize = 8;
 /// Attempts in all of an event whose trigger has the error behavior `retry`, by default.
 pub const RETRY_ATTEMPTS_MAX: u32 = 5;
 
+/// Faults of a trigger's workers in a row after which its breaker opens: a call then is a probe, one at a time. By then the waits
+/// have grown to most of a second, and whatever passes by itself has passed.
+pub const BREAKER_FAULTS: u32 = 5;
+
 /// Time for a running invocation to end when its trigger is disabled or deleted, or the runner stops,
 /// before it is cancelled.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -119,6 +123,9 @@ pub const ENVIRONMENT_BUILD_TIMEOUT: Duration = Duration::from_secs(600);
 /// WAL batches of one database of a delegating host kept in memory for triggers that read a little behind, bytes. A trigger
 /// further behind reads from the journal.
 pub const SPOOL_RECENT_BYTES: usize = 16 << 20;
+
+/// Batches of a delegating host that a start reads at a time to sum up what is left to do; each may have 64 MiB.
+pub const SPOOL_PAGE_BATCHES: usize = 4;
 
 /// Numbers of a delegating host's batches that are remembered, to know those again that it sends a second time because an
 /// acknowledgement was lost. It is above what a stream may have open.
@@ -164,6 +171,18 @@ pub const DEAD_LETTER_BYTES_MAX: u64 = 256 << 20;
 /// Calls that are made to find the rows of a batch that fail; what is not cut by then is given up as it is. One bad row among a
 /// million takes 40 calls.
 pub const ISOLATION_CALLS_MAX: usize = 256;
+
+/// Places of a feed at which its rows and bytes are summed up, 32 bytes each; of a longer feed the older places are thinned out.
+pub const FEED_POINTS_MAX: usize = 8_192;
+
+/// Time between two looks at what is kept for triggers that are behind.
+pub const RETENTION_LOOK: Duration = Duration::from_millis(500);
+
+/// Commits that are looked at for one call of a trigger that lags. They may all be for others, and the call waits for the look.
+pub const COALESCED_COMMITS_MAX: u64 = 1_000;
+
+/// Bytes of batches that are given together to a trigger that lags.
+pub const COALESCED_BYTES_MAX: usize = 32 << 20;
 
 /// Events that an asynchronous trigger may be done with beyond one that is not. Each is remembered by number.
 pub const EVENTS_AHEAD_MAX: usize = 4_096;

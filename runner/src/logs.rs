@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
+use tracing::field::display;
 use uuid::Uuid;
 
 use crate::clock::SharedClock;
@@ -79,6 +80,8 @@ pub struct LogRow {
     pub source: Source,
     /// The invocation during which it was said.
     pub invocation: Option<Uuid>,
+    /// The worker that it is from or about.
+    pub worker: Option<Uuid>,
     /// The text, at most [`limits::LOG_LINE_BYTES_MAX`] bytes.
     pub text: String,
 }
@@ -114,12 +117,13 @@ impl LogStore {
     pub fn push(&self, mut row: LogRow) {
         cut(&mut row.text, limits::LOG_LINE_BYTES_MAX as usize);
         let (trigger, text) = (&row.trigger, &row.text);
+        let (invocation, worker) = (row.invocation.map(display), row.worker.map(display));
         match row.level {
             _ if !self.repeats => {}
-            Level::Debug => tracing::debug!(target: "bulkhead::plugin", %trigger, "{text}"),
-            Level::Info => tracing::info!(target: "bulkhead::plugin", %trigger, "{text}"),
-            Level::Warn => tracing::warn!(target: "bulkhead::plugin", %trigger, "{text}"),
-            Level::Error => tracing::error!(target: "bulkhead::plugin", %trigger, "{text}"),
+            Level::Debug => tracing::debug!(target: "bulkhead::plugin", %trigger, invocation, worker, "{text}"),
+            Level::Info => tracing::info!(target: "bulkhead::plugin", %trigger, invocation, worker, "{text}"),
+            Level::Warn => tracing::warn!(target: "bulkhead::plugin", %trigger, invocation, worker, "{text}"),
+            Level::Error => tracing::error!(target: "bulkhead::plugin", %trigger, invocation, worker, "{text}"),
         }
         let mut rows = self.rows.lock();
         if rows.len() >= limits::LOG_ROWS_MAX {
@@ -139,7 +143,8 @@ impl LogStore {
     #[must_use]
     pub fn writer(self: &Arc<Self>, trigger: Arc<TriggerId>) -> LogWriter {
         let budget = LineBudget::new(self.clock.now());
-        LogWriter { store: Arc::clone(self), trigger, budget: Arc::new(Mutex::new(budget)), complaints: Arc::default() }
+        let (budget, complaints) = (Arc::new(Mutex::new(budget)), Arc::default());
+        LogWriter { store: Arc::clone(self), trigger, worker: None, budget, complaints }
     }
 }
 
@@ -162,12 +167,19 @@ fn cut(text: &mut String, bytes_max: usize) {
 pub struct LogWriter {
     store: Arc<LogStore>,
     trigger: Arc<TriggerId>,
+    worker: Option<Uuid>,
     budget: Arc<Mutex<LineBudget>>,
     /// What the plugin complained of since somebody asked.
     complaints: Arc<Mutex<Vec<String>>>,
 }
 
 impl LogWriter {
+    /// A writer for lines that are from or about this worker, with the same budget.
+    #[must_use]
+    pub fn of_worker(&self, worker: impl Into<Option<Uuid>>) -> Self {
+        Self { worker: worker.into(), ..self.clone() }
+    }
+
     /// A line by the runner. It does not count against the plugin's budget.
     pub fn runner(&self, level: Level, invocation: Option<Uuid>, text: impl Into<String>) {
         let time = self.store.clock.now();
@@ -177,6 +189,7 @@ impl LogWriter {
             level,
             source: Source::Runner,
             invocation,
+            worker: self.worker,
             text: text.into(),
         });
     }
@@ -203,7 +216,8 @@ impl LogWriter {
                 complaints.push(text.chars().take(limits::COMPLAINT_BYTES_MAX).collect());
             }
         }
-        self.store.push(LogRow { time: now, trigger: Arc::clone(&self.trigger), level, source, invocation, text });
+        let (trigger, worker) = (Arc::clone(&self.trigger), self.worker);
+        self.store.push(LogRow { time: now, trigger, level, source, invocation, worker, text });
     }
 
     /// The first warnings and errors that the plugin has logged since the last call of this.

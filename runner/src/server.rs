@@ -118,6 +118,8 @@ impl Server {
             logs,
             cache: Arc::new(Cache::of_triggers(Arc::clone(&clock))),
             invocations,
+            metrics: Arc::default(),
+            journal_paths: vec![node.directory.join("wal"), node.directory.join("journal.redb")],
             files: PluginFiles::new(plugin_dir, node.directory.join("uploads"))
                 .with_repository(&config.plugin_repository, &node.directory.join("repository"))
                 .plugin_dir_only(config.plugin_dir_only),
@@ -128,6 +130,7 @@ impl Server {
                 async_workers_max: config.async_workers_max,
                 shutdown_timeout: config.shutdown_timeout,
                 allowed_kinds: config.allowed_kinds.clone(),
+                retention: config.retention,
             },
         })
         .await

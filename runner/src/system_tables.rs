@@ -222,6 +222,7 @@ impl SystemTables {
             strings(rows.iter().map(|row| Some(row.text.clone()))),
             strings(rows.iter().map(|row| Some(row.source.word().to_owned()))),
             strings(rows.iter().map(|row| row.invocation.map(|id| id.to_string()))),
+            strings(rows.iter().map(|row| row.worker.map(|id| id.to_string()))),
             strings(rows.iter().map(|row| Some(row.trigger.database.clone()))),
         ]
     }
@@ -341,6 +342,7 @@ fn logs_schema() -> Schema {
         utf8("log_text"),
         utf8("source"),
         utf8_nullable("invocation_id"),
+        utf8_nullable("worker_id"),
         utf8("database"),
     ])
 }

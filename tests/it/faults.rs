@@ -2,6 +2,7 @@
 
 mod bodies;
 mod crashes;
+mod disks;
 mod floods;
 mod hangs;
 

@@ -3,6 +3,7 @@
 mod cached;
 mod damage;
 mod kills;
+mod many;
 mod promises;
 mod restarts;
 mod shutdown;

@@ -8,6 +8,7 @@
 )]
 
 mod authors;
+mod chaos;
 mod cli;
 mod conformance;
 mod dry_runs;

@@ -6,6 +6,7 @@ mod concurrency;
 mod dead_letters;
 mod errors;
 mod examples;
+mod lag;
 mod reload;
 mod specs;
 

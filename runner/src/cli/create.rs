@@ -101,6 +101,9 @@ struct DeliveryArgs {
     /// Cut a batch that was given up into halves until the rows are found that fail; the others are done.
     #[arg(long)]
     isolate_poison: bool,
+    /// Give the batches of a trigger that lags to it together, up to so many rows [default: one by one].
+    #[arg(long, value_name = "ROWS")]
+    coalesce_rows: Option<usize>,
     /// What becomes of ticks whose time passed while the trigger could not run: `skip`, `coalesce` or `catch-up N`
     /// [default: coalesce].
     #[arg(long, value_name = "POLICY", value_parser = |text: &str| text.parse::<MissedTicks>().map(String::from))]
@@ -123,6 +126,7 @@ impl DeliveryArgs {
             "backoff_jitter": self.backoff_jitter,
             "no_retry_on": (!self.no_retry_on.is_empty()).then_some(self.no_retry_on),
             "isolate_poison": self.isolate_poison.then_some(true),
+            "coalesce_rows": self.coalesce_rows,
             "missed_ticks": self.missed_ticks,
             "time_zone": self.time_zone,
             "tick_jitter": self.tick_jitter,

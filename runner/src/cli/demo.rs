@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::client::{Client, with_query};
 use super::output::{CliError, note, say};
-use super::serve::{Signals, log_to_stderr};
+use super::serve::{LogFormat, Signals, log_to_stderr};
 use crate::config::Config;
 use crate::server::Server;
 
@@ -52,7 +52,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// Runs the command.
 pub(super) async fn run(args: DemoArgs) -> Result<(), CliError> {
-    log_to_stderr(&args.log_filter)?;
+    log_to_stderr(&args.log_filter, LogFormat::Text)?;
     let mut signals = Signals::new()?;
     let temporary = tempfile::Builder::new().prefix("bulkhead-demo-").tempdir();
     let temporary = temporary.map_err(|error| CliError::new(format!("temporary directory: {error}")))?;

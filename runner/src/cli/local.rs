@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use super::client::{Client, with_query};
 use super::output::CliError;
-use super::serve::{Signals, log_to_stderr};
+use super::serve::{LogFormat, Signals, log_to_stderr};
 use crate::config::Config;
 use crate::server::Server;
 
@@ -27,7 +27,7 @@ pub(super) struct LocalServer {
 impl LocalServer {
     /// Starts one with an empty database and the plugins of `plugin_dir`.
     pub(super) async fn start(plugin_dir: &Path) -> Result<Self, CliError> {
-        log_to_stderr(&std::env::var("LOG_FILTER").unwrap_or_else(|_| LOG_FILTER.to_owned()))?;
+        log_to_stderr(&std::env::var("LOG_FILTER").unwrap_or_else(|_| LOG_FILTER.to_owned()), LogFormat::Text)?;
         let signals = Mutex::new(Signals::new()?);
         let directory = tempfile::Builder::new().prefix("bulkhead-test-").tempdir();
         let directory = directory.map_err(|error| CliError::new(format!("temporary directory: {error}")))?;

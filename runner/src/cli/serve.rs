@@ -14,6 +14,7 @@ use super::output::{CliError, note, say};
 use crate::config::{Config, HostKind, ObjectStoreKind};
 use crate::environment::PackageManager;
 use crate::host::grpc::Address;
+use crate::host::{Overflow, Retention, RetentionLimits};
 use crate::limits;
 use crate::plugin_repository::DEFAULT_REPOSITORY;
 use crate::server::{Server, StartError};
@@ -70,6 +71,17 @@ pub(super) struct ServeArgs {
     /// WAL size after which tables are written to Parquet, bytes.
     #[arg(long, env = "BULKHEAD_SNAPSHOT_BYTES", default_value_t = 64 << 20, value_name = "BYTES")]
     snapshot_bytes: usize,
+    /// Most bytes of commits that are kept for triggers that are behind, or that wait for them; without limit otherwise. Needs
+    /// `--journal-overflow`.
+    #[arg(long, env = "BULKHEAD_JOURNAL_BYTES_MAX", requires = "journal_overflow", value_name = "BYTES")]
+    journal_bytes_max: Option<u64>,
+    /// Greatest age of commits that are kept for triggers that are behind; without limit otherwise. Needs `--journal-overflow`.
+    #[arg(long, env = "BULKHEAD_JOURNAL_AGE_MAX", requires = "journal_overflow", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    journal_age_max: Option<Duration>,
+    /// What happens beyond these limits: `pause` refuses clients' writes, or holds the host's batches back, until the trigger
+    /// has caught up; `drop` drops the oldest commits for it and counts them. Without limits nothing is lost and nobody waits.
+    #[arg(long, env = "BULKHEAD_JOURNAL_OVERFLOW", value_enum, value_name = "POLICY")]
+    journal_overflow: Option<OverflowName>,
     /// Python interpreter for the workers, 3.10 or newer; found on PATH otherwise.
     #[arg(long, env = "BULKHEAD_PYTHON", value_name = "PATH")]
     python: Option<OsString>,
@@ -104,6 +116,21 @@ pub(super) struct ServeArgs {
     /// `system.processing_engine_logs`; here only their warnings are repeated.
     #[arg(long, env = "LOG_FILTER", default_value = "info,bulkhead::plugin=warn", value_name = "FILTER")]
     log_filter: String,
+    /// How log lines are written: `text`, or `json` with an object a line.
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value = "text", value_name = "FORMAT")]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum OverflowName {
+    Pause,
+    Drop,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum LogFormat {
+    Text,
+    Json,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -195,6 +222,14 @@ impl ServeArgs {
         config.request_bytes_max = self.max_http_request_size;
         config.wal_flush_interval = self.wal_flush_interval;
         config.snapshot_bytes = self.snapshot_bytes;
+        let limits = RetentionLimits { bytes_max: self.journal_bytes_max, age_max: self.journal_age_max };
+        config.retention = self.journal_overflow.map(|overflow| Retention {
+            limits,
+            overflow: match overflow {
+                OverflowName::Pause => Overflow::Pause,
+                OverflowName::Drop => Overflow::Drop,
+            },
+        });
         config.python = self.python;
         config.package_manager = match self.package_manager {
             PackageManagerName::Discover => PackageManager::Discover,
@@ -222,7 +257,7 @@ impl From<StartError> for CliError {
 
 /// Runs the command.
 pub(super) async fn run(args: ServeArgs) -> Result<(), CliError> {
-    log_to_stderr(&args.log_filter)?;
+    log_to_stderr(&args.log_filter, args.log_format)?;
     let config = args.config();
     let has_plugin_dir = config.plugin_dir.is_some();
     let mut signals = Signals::new()?;
@@ -247,11 +282,15 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), CliError> {
     failure.map_or(Ok(()), |failure| Err(CliError::new(failure)))
 }
 
-pub(super) fn log_to_stderr(filter: &str) -> Result<(), CliError> {
+pub(super) fn log_to_stderr(filter: &str, format: LogFormat) -> Result<(), CliError> {
     let filter =
         EnvFilter::try_new(filter).map_err(|error| CliError::new(format!("log filter `{filter}`: {error}")))?;
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_terminal).init();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => lines.with_ansi(is_terminal).init(),
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+    }
     Ok(())
 }
 

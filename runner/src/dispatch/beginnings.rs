@@ -103,6 +103,6 @@ pub(super) async fn commit(host: &Arc<dyn Host>, records: Vec<Record>) -> Result
 }
 
 fn removal(id: &TriggerId, done: impl Iterator<Item = u64>) -> Vec<Record> {
-    let positions = [Kind::At, Kind::Seen].map(|kind| Record::remove(kind.of(id)));
+    let positions = [Kind::At, Kind::Seen, Kind::Together].map(|kind| Record::remove(kind.of(id)));
     positions.into_iter().chain(done.map(|event| Record::remove(Kind::Done.numbered(id, event)))).collect()
 }

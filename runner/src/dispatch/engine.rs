@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bulkhead_proto::types::v1::HttpRequest;
@@ -24,17 +24,18 @@ use super::requests::{self, RequestEnd};
 use super::runner::{TriggerRunner, Trouble};
 use super::running::{END_MARGIN, Running};
 use super::status::{TriggerInfo, TriggerState};
-use super::{schedule, wal};
+use super::{retention, schedule, wal};
 use crate::cache::{Cache, Owner, TriggerCache};
 use crate::catalog::Catalog;
 use crate::clock::SharedClock;
 use crate::environment::{Environment, InstallError, Requirements};
 use crate::failure;
-use crate::host::{Host, ReaderId};
+use crate::host::{Host, ReaderId, Retention};
 use crate::invocations::Invocations;
 use crate::journal::StoreError;
 use crate::limits;
 use crate::logs::{Level, LogStore};
+use crate::metrics::Metrics;
 use crate::plugin_files::PluginFiles;
 use crate::supervisor::{Pool, Supervisor, WorkerSpec};
 use crate::trigger::{PluginLocation, TriggerDefinition, TriggerId, TriggerKind};
@@ -51,6 +52,10 @@ pub struct EngineParts {
     pub logs: Arc<LogStore>,
     /// The last invocations.
     pub invocations: Arc<Invocations>,
+    /// What is counted for operators.
+    pub metrics: Arc<Metrics>,
+    /// Files and directories whose size is that of the journal.
+    pub journal_paths: Vec<PathBuf>,
     /// What plugins keep between their calls.
     pub cache: Arc<Cache>,
     /// Where plugins lie.
@@ -91,6 +96,8 @@ pub struct EngineSettings {
     pub shutdown_timeout: Duration,
     /// Kinds of triggers that may be created; all when it is empty.
     pub allowed_kinds: Vec<TriggerKind>,
+    /// How much is kept for triggers that are behind; everything when it is absent.
+    pub retention: Option<Retention>,
 }
 
 impl EngineSettings {
@@ -108,11 +115,13 @@ pub struct Engine {
     pub(super) parts: EngineParts,
     /// Held while the set of running triggers changes, so that changes come one after another.
     changing: tokio::sync::Mutex<()>,
-    running: RwLock<BTreeMap<TriggerId, Running>>,
+    pub(super) running: RwLock<BTreeMap<TriggerId, Running>>,
     /// Request triggers that run, by path.
     routes: RwLock<HashMap<String, Vec<Arc<TriggerRunner>>>>,
-    positions: Arc<Positions>,
+    pub(super) positions: Arc<Positions>,
     letters: Arc<DeadLetters>,
+    /// Feeds that take in nothing because a trigger is too far behind.
+    pub(super) paused: AtomicU64,
     /// Places for requests of all triggers.
     requests: Arc<Semaphore>,
     /// Ends the recording of positions.
@@ -142,6 +151,7 @@ impl Engine {
             positions: Arc::new(Positions::new(Arc::clone(&parts.host))),
             requests: Arc::new(Semaphore::new(limits::REQUESTS_MAX)),
             letters: Arc::new(DeadLetters::open(Arc::clone(&parts.host))?),
+            paused: AtomicU64::new(0),
             closing: CancellationToken::new(),
             stopping: AtomicBool::new(false),
             dry_runs: Semaphore::new(limits::DRY_RUNS_MAX),
@@ -178,6 +188,10 @@ impl Engine {
         engine.parts.supervisor.tracker.spawn(positions.run(engine.closing.clone()));
         let saver = cache_saver::run(Arc::clone(&engine.parts.cache), Arc::clone(&engine.parts.host));
         engine.parts.supervisor.tracker.spawn(engine.closing.clone().run_until_cancelled_owned(saver));
+        if let Some(retention) = engine.parts.settings.retention {
+            let looking = retention::run(Arc::clone(&engine), retention, engine.closing.clone());
+            engine.parts.supervisor.tracker.spawn(looking);
+        }
         Ok(engine)
     }
 
@@ -525,7 +539,16 @@ impl Engine {
             let reason = definition.disabled_reason.clone();
             return TriggerInfo { definition, state: TriggerState::Disabled, reason };
         }
-        let trouble = self.running.read().get(&definition.id).and_then(|running| running.runner.trouble.lock().clone());
+        let runner = self.runner_of(&definition.id);
+        if let Some(breaker) = runner.as_ref().and_then(|runner| runner.pool.breaker()) {
+            let (state, next) = match breaker.opens_in {
+                Some(wait) => (TriggerState::Open, format!("the next attempt in {}", rounded(wait))),
+                None => (TriggerState::HalfOpen, "the next attempt decides".to_owned()),
+            };
+            let reason = Some(format!("{} faults in a row, {next}: {}", breaker.faults, breaker.reason));
+            return TriggerInfo { definition, state, reason };
+        }
+        let trouble = runner.and_then(|runner| runner.trouble.lock().clone());
         let (state, reason) =
             trouble.map_or((TriggerState::Active, None), |trouble| (trouble.state, Some(trouble.reason)));
         TriggerInfo { definition, state, reason }
@@ -632,6 +655,7 @@ impl Engine {
             trouble: Mutex::default(),
             told: Mutex::default(),
             invocations: Arc::clone(&parts.invocations),
+            metrics: Arc::clone(&parts.metrics),
         }
     }
 
@@ -647,6 +671,11 @@ impl Engine {
             }
         }
     }
+}
+
+/// A wait for people: whole milliseconds.
+fn rounded(wait: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_millis(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1)))
 }
 
 pub(super) fn entry_point(kind: TriggerKind) -> EntryPoint {

@@ -88,6 +88,11 @@ impl DeadLetters {
         self.dropped.load(Ordering::Relaxed)
     }
 
+    /// How many letters are kept for the trigger, and the bytes of their rows.
+    pub(super) fn held(&self, trigger: &TriggerId) -> (u64, u64) {
+        self.held.lock().get(trigger).map_or((0, 0), |held| (held.letters, held.bytes))
+    }
+
     /// Whether a letter of so many bytes may be kept for the trigger.
     pub(super) fn has_room(&self, trigger: &TriggerId, bytes: u64) -> bool {
         let held = self.held.lock().get(trigger).copied().unwrap_or_default();

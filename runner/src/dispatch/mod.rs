@@ -2,10 +2,12 @@
 
 mod beginnings;
 mod cache_saver;
+mod coalesce;
 mod dry_run;
 mod effects;
 mod engine;
 mod error;
+mod gauges;
 mod hint;
 mod letters;
 mod poison;
@@ -13,6 +15,7 @@ mod positions;
 mod questions;
 mod replay;
 mod requests;
+mod retention;
 mod runner;
 mod running;
 mod schedule;

@@ -107,6 +107,17 @@ impl Cursor {
         self.moved.notify_one();
     }
 
+    /// All events from `first`, which was begun, to `last` are done.
+    pub(super) fn finish_all(&self, first: u64, last: u64, is_recorded: bool) {
+        {
+            // The last one is open before the first one is not, so that the position does not run ahead.
+            let mut state = self.state.lock();
+            state.progress.begin(last);
+            state.progress.finish(first);
+        }
+        self.finish(last, is_recorded);
+    }
+
     /// A commit that is not for this trigger.
     pub(super) fn pass(&self, event: u64, has_rows: bool) {
         let mut state = self.state.lock();

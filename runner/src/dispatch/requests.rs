@@ -38,8 +38,13 @@ pub enum RequestEnd {
     Failed(RequestFailure),
     /// No trigger answers on this path.
     NotFound,
-    /// Too many requests wait for this trigger.
-    Busy(String),
+    /// Too many requests wait for this trigger, or it is paused.
+    Busy {
+        /// Why.
+        text: String,
+        /// When it is worth another try.
+        retry_after: Duration,
+    },
 }
 
 /// A request whose plugin failed.
@@ -117,6 +122,11 @@ impl RequestEnd {
     }
 }
 
+/// Queues empty quickly.
+fn busy(text: String) -> RequestEnd {
+    RequestEnd::Busy { text, retry_after: Duration::from_secs(1) }
+}
+
 /// Calls the plugin. When the returned future or the body of its response is dropped, the call is cancelled; what follows
 /// from it, such as the commit of a call that had returned, is still done on `tracker`.
 pub(super) async fn call(
@@ -127,17 +137,23 @@ pub(super) async fn call(
 ) -> RequestEnd {
     let Ok(place_in_all) = Arc::clone(all).try_acquire_owned() else {
         let max = limits::REQUESTS_MAX;
-        return RequestEnd::Busy(format!(
-            "the server has {max} requests for plugins under way, which is the limit `requests_max`"
-        ));
+        return busy(format!("the server has {max} requests for plugins under way, which is the limit `requests_max`"));
     };
     let Ok(place) = Arc::clone(&runner.requests).try_acquire_owned() else {
         let max = limits::REQUEST_QUEUE_MAX;
-        return RequestEnd::Busy(format!(
+        return busy(format!(
             "trigger '{}' has {max} requests waiting, which is the limit `request_queue_max`",
             runner.id.name
         ));
     };
+    if let Some(breaker) = runner.pool.breaker()
+        && (breaker.is_probing || breaker.opens_in.is_some())
+    {
+        let wait = breaker.opens_in.unwrap_or(Duration::from_secs(1));
+        let (name, faults, reason) = (&runner.id.name, breaker.faults, breaker.reason);
+        let text = format!("trigger '{name}' is paused after {faults} faults in a row: {reason}");
+        return RequestEnd::Busy { text, retry_after: wait };
+    }
     let cancel = runner.cancel.child_token();
     let guard = cancel.clone().drop_guard();
     let (sink, mut events) = response_body();

@@ -28,6 +28,7 @@ use crate::host::{FeedTable, Host, HostError, WalFeed};
 use crate::invocations::{InvocationRow, Invocations, failure_of};
 use crate::journal::{Letter, Record};
 use crate::logs::{Level, LogWriter, Source};
+use crate::metrics::Metrics;
 use crate::supervisor::{BodySink, Call, CallEnd, CallEvent, Pool};
 use crate::trigger::{AfterFailure, Cause, TriggerDefinition, TriggerId, TriggerKind, after_failure};
 
@@ -63,6 +64,7 @@ pub(super) struct TriggerRunner {
     pub(super) told: Mutex<Option<String>>,
     /// Where each attempt is recorded.
     pub(super) invocations: Arc<Invocations>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// What is wrong with a trigger at present.
@@ -101,7 +103,7 @@ pub(super) struct Invoked {
     /// Time that the call took.
     pub(super) elapsed: Duration,
     /// Whether it was recorded, together with its effects, that the event is done.
-    is_recorded: bool,
+    pub(super) is_recorded: bool,
 }
 
 /// What to do after an event of a fed trigger.
@@ -137,6 +139,12 @@ impl TriggerRunner {
     /// The occasion of an event of the feed.
     pub(super) fn rows(&self, event: CallEvent, recorded_at: DateTime<Utc>, sequence: u64) -> Occasion {
         self.occasion(event, recorded_at, sequence)
+    }
+
+    /// The occasion of the events from `first` to `last` of the feed, given together.
+    pub(super) fn together(&self, event: CallEvent, recorded_at: DateTime<Utc>, (first, last): (u64, u64)) -> Occasion {
+        let invocation = self.invocation_id(&[first, last], recorded_at);
+        Occasion { invocation, event, default_time: recorded_at, settles: Settles::Event(last) }
     }
 
     fn occasion(&self, event: CallEvent, default_time: DateTime<Utc>, number: u64) -> Occasion {
@@ -222,10 +230,11 @@ impl TriggerRunner {
             CallEnd::Failed(failure) => Err(failure),
         };
         let commit = returned.elapsed();
-        self.log.flush_dropped(invocation);
+        let log = self.log.of_worker(result.worker);
+        log.flush_dropped(invocation);
         let failure = outcome.as_ref().err().map(failure_of);
         let (rows, bytes) = occasion.event.size();
-        self.invocations.push(InvocationRow {
+        let row = InvocationRow {
             time: asked_at,
             invocation: occasion.invocation,
             trigger: Arc::clone(&self.id),
@@ -239,14 +248,16 @@ impl TriggerRunner {
             usage: result.costs.usage,
             rows,
             bytes,
-        });
+        };
+        self.metrics.invocation(&row);
+        self.invocations.push(row);
         match &outcome {
             Ok(_) => {
                 *self.trouble.lock() = None;
-                self.log.runner(Level::Info, invocation, finished(result.elapsed));
+                log.runner(Level::Info, invocation, finished(result.elapsed));
                 self.look_into_complaints(invocation);
             }
-            Err(failure) => self.report(failure, occasion),
+            Err(failure) => self.report(failure, occasion, &log),
         }
         Invoked { outcome, elapsed: result.elapsed, is_recorded }
     }
@@ -300,7 +311,7 @@ impl TriggerRunner {
         Ok(())
     }
 
-    fn report(&self, failure: &Failure, occasion: &Occasion) {
+    fn report(&self, failure: &Failure, occasion: &Occasion, log: &LogWriter) {
         let state = match failure.kind() {
             // The host did not take its writes.
             FailureKind::Unspecified => Some(TriggerState::Failed),
@@ -317,9 +328,9 @@ impl TriggerRunner {
             TriggerKind::Request => format!("error running request plugin: {}", request_error(failure)),
             kind => format!("error executing {} plugin: {}", kind.word(), failure.message),
         };
-        self.log.runner(Level::Error, Some(occasion.invocation), text);
+        log.runner(Level::Error, Some(occasion.invocation), text);
         if !failure.traceback.is_empty() {
-            self.log.plugin(
+            log.plugin(
                 Level::Error,
                 Source::Runner,
                 Some(occasion.invocation),

@@ -9,6 +9,10 @@ pub enum TriggerState {
     Active,
     /// Its worker keeps dying; the next start is delayed.
     Backoff,
+    /// Its workers died so often in a row that it waits for the time of a probe.
+    Open,
+    /// One call is tried, and decides for the others.
+    HalfOpen,
     /// Its plugin or environment is unusable; it is tried again on events.
     Failed,
     /// It was stopped, by a person or by its error behavior.
@@ -22,6 +26,8 @@ impl TriggerState {
         match self {
             Self::Active => "active",
             Self::Backoff => "backoff",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
             Self::Failed => "failed",
             Self::Disabled => "disabled",
         }

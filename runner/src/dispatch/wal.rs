@@ -1,10 +1,12 @@
 //! Feeds a WAL trigger with the commits that touch its tables.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use super::coalesce::{self, Coalesced, Wanted};
 use super::runner::{Next, Occasion, TriggerRunner};
 use crate::host::{FeedCommit, FeedError};
 use crate::limits;
@@ -44,6 +46,7 @@ async fn feed(runner: &Arc<TriggerRunner>, overlapping: &mut Overlapping) -> Nex
             }
             Err(FeedError { reason, oldest: Some(oldest) }) if oldest > at + 1 => {
                 let lost = oldest - 1 - at;
+                runner.metrics.undelivered_commits.fetch_add(lost, Ordering::Relaxed);
                 runner.log.runner(Level::Error, None, format!("{lost} commits were not delivered: {reason}"));
                 at = oldest - 1;
                 continue;
@@ -65,6 +68,14 @@ async fn feed(runner: &Arc<TriggerRunner>, overlapping: &mut Overlapping) -> Nex
             runner.cursor.pass(at, !commit.databases.is_empty());
             continue;
         };
+        if let (false, Some(rows_max)) = (runner.definition.run_async, runner.definition.delivery.coalesce_rows) {
+            let first = Wanted { sequence: at, recorded_at: commit.recorded_at, event };
+            match coalesce::run(runner, first, rows_max).await {
+                Coalesced::Until(last) => at = last,
+                Coalesced::Ended(next) => return next,
+            }
+            continue;
+        }
         let occasion = runner.rows(event, commit.recorded_at, at);
         let next = if runner.definition.run_async {
             overlapping.begin(at, occasion).await
@@ -80,7 +91,7 @@ async fn feed(runner: &Arc<TriggerRunner>, overlapping: &mut Overlapping) -> Nex
 
 /// The rows of a commit that the trigger wants. InfluxDB 3 calls a `table:` trigger with an empty list when only other
 /// tables were written; here it is not called.
-fn event(runner: &TriggerRunner, commit: &FeedCommit) -> Option<CallEvent> {
+pub(super) fn event(runner: &TriggerRunner, commit: &FeedCommit) -> Option<CallEvent> {
     let rows = commit.databases.iter().find(|rows| rows.database == runner.id.database)?;
     let wanted = rows.tables.iter().filter(|table| table.rows > 0 && runner.definition.spec.wants_table(&table.table));
     let tables: Vec<_> = wanted.cloned().collect();

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
+use super::backlog::{Backlog, Retention, RetentionEvent};
 use super::readers::ReaderId;
 
 /// One commit of the host's write-ahead log.
@@ -66,4 +67,10 @@ pub trait WalFeed: Send + Sync + 'static {
     fn advance(&self, reader: ReaderId, position: u64);
     /// The reader reads no longer; nothing is kept for it. Repeating it changes nothing.
     fn leave(&self, reader: ReaderId);
+    /// What lies behind `position`.
+    fn backlog(&self, position: u64) -> Backlog;
+    /// What is kept for the slowest reader, by the positions that are recorded.
+    fn kept(&self) -> Backlog;
+    /// Looks whether more is kept for readers than may be, and does what the policy says.
+    fn retain(&self, retention: &Retention, now_ns: i64) -> Option<RetentionEvent>;
 }

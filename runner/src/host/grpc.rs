@@ -234,6 +234,10 @@ impl Host for GrpcHost {
         })
     }
 
+    fn commits_in_one_step(&self) -> bool {
+        false
+    }
+
     fn ledger(&self) -> &Arc<Ledger> {
         &self.ledger
     }
@@ -244,6 +248,10 @@ impl Host for GrpcHost {
 
     fn feed(&self, database: &str) -> Arc<dyn WalFeed> {
         self.spools.of(database)
+    }
+
+    fn feeds(&self) -> Vec<(Option<String>, Arc<dyn WalFeed>)> {
+        self.spools.all().into_iter().map(|(database, spool)| (Some(database), spool as _)).collect()
     }
 
     fn database_exists(&self, _database: &str) -> bool {

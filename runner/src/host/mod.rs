@@ -3,10 +3,12 @@
 //! [`Host`] is what the runner needs of any of them: questions, writes and the feed of committed rows.
 //! [`DataApi`] is what the runner offers over HTTP when it holds the data itself.
 
+mod backlog;
 #[cfg(feature = "embedded-host")]
 pub mod embedded;
 mod feed;
 pub mod grpc;
+mod keeping;
 mod readers;
 mod spool;
 
@@ -20,6 +22,7 @@ use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
+pub use backlog::{Backlog, CommitSize, Overflow, Retention, RetentionEvent, RetentionLimits, Totals};
 pub use feed::{FeedCommit, FeedDatabase, FeedError, FeedTable, WalFeed};
 pub use readers::ReaderId;
 
@@ -37,12 +40,17 @@ pub trait Host: Send + Sync + 'static {
     /// only; the answer says which and why.
     fn commit(&self, write: Option<Write>, records: Vec<Record>)
     -> BoxFuture<'_, Result<Vec<RefusedLines>, HostError>>;
+    /// Whether a commit is one step, so that what a call wrote and the record of it are there together or not at all. Otherwise a
+    /// commit that is repeated needs the key of the first one.
+    fn commits_in_one_step(&self) -> bool;
     /// The records of this node.
     fn ledger(&self) -> &Arc<Ledger>;
     /// All triggers that a start brings back have joined their feeds, so what none of them needs may go.
     fn readers_joined(&self) {}
     /// The commits that can hold rows of this database, in order.
     fn feed(&self, database: &str) -> Arc<dyn WalFeed>;
+    /// All feeds that hold something, each with the database whose commits alone it has, if it has no others.
+    fn feeds(&self) -> Vec<(Option<String>, Arc<dyn WalFeed>)>;
     /// Whether triggers may be made in this database. A remote host is asked when a plugin uses it.
     fn database_exists(&self, database: &str) -> bool;
     /// Stops; what was acknowledged is durable.
@@ -221,6 +229,9 @@ pub enum ClientWriteError {
     /// A limit was reached.
     #[error("{0}")]
     Limit(String),
+    /// Writes are held back until triggers have caught up.
+    #[error("{0}")]
+    Paused(String),
     /// The lines could not be stored, such as on a full disk.
     #[error("{0}")]
     Storage(String),

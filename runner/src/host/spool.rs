@@ -12,7 +12,9 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::readers::{ReaderId, Readers};
+use super::backlog::{Backlog, CommitSize, Retention, RetentionEvent, Totals};
+use super::keeping::Keeping;
+use super::readers::ReaderId;
 use super::{FeedCommit, FeedDatabase, FeedError, FeedTable, WalFeed};
 use crate::clock::nanos;
 use crate::journal::{Kind, Ledger, Record, StoreError, decode_tables, encode_tables, number};
@@ -39,6 +41,11 @@ impl Spools {
         Arc::clone(spools.entry(database.to_owned()).or_insert_with(open))
     }
 
+    /// All that were asked for.
+    pub(super) fn all(&self) -> Vec<(String, Arc<Spool>)> {
+        self.of.lock().iter().map(|(database, spool)| (database.clone(), Arc::clone(spool))).collect()
+    }
+
     /// The readers that a start brings back have joined: batches that none of them needs may go.
     pub(super) fn open_all(&self) {
         // Also the batches of databases whose triggers are no more.
@@ -58,11 +65,14 @@ pub struct Spool {
     state: Mutex<State>,
     /// The last batch that is durable.
     head: watch::Sender<u64>,
+    /// Whether batches are taken in.
+    is_open: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    readers: Readers,
+    keeping: Keeping,
+    totals: Totals,
     /// The last number that was given to a batch.
     last: u64,
     /// Everything up to it is removed.
@@ -118,8 +128,18 @@ impl Spool {
             tracing::error!("the batches of database {database} that were not worked on cannot be read: {error}");
             (0, 0)
         });
-        let state = State { last, removed, ..State::default() };
-        Self { ledger, database: database.to_owned(), state: Mutex::new(state), head: watch::Sender::new(last) }
+        let mut totals = Totals::default();
+        if let Err(error) = sum_up(&ledger, database, &mut totals) {
+            tracing::error!("the batches of database {database} that were not worked on cannot be summed up: {error}");
+        }
+        let state = State { last, removed, totals, ..State::default() };
+        let (head, is_open) = (watch::Sender::new(last), watch::Sender::new(true));
+        Self { ledger, database: database.to_owned(), state: Mutex::new(state), head, is_open }
+    }
+
+    /// Tells whether batches are taken in; while they are not, callers of [`Spool::enter`] are to wait.
+    pub fn intake(&self) -> watch::Receiver<bool> {
+        self.is_open.subscribe()
     }
 
     /// Takes in a batch that the host numbers `host_sequence`. It is not durable before [`Spool::settle`] has returned. A batch that
@@ -147,7 +167,7 @@ impl Spool {
                 "the host sent other rows under a number that it has used before; it must have begun to number anew"
             );
         }
-        if state.readers.floor().is_none() {
+        if state.keeping.floor().is_none() {
             return Ok(Entry { sequence: None });
         }
         state.last += 1;
@@ -166,6 +186,9 @@ impl Spool {
         }
         // Under the lock, so that what is durable has no gaps.
         self.ledger.apply(0, records);
+        let row_count = tables.iter().map(|table| table.rows as u64).sum();
+        let bytes = rows.len() as u64;
+        state.totals.push(CommitSize { sequence, rows: row_count, bytes, at_ns: nanos(recorded_at) });
         let databases = vec![FeedDatabase { database: self.database.clone(), tables }];
         state.keep(Arc::new(FeedCommit { sequence, recorded_at, databases }), rows.len());
         Ok(Entry { sequence: Some(sequence) })
@@ -190,13 +213,14 @@ impl Spool {
 
     /// Removes what nobody needs. The removal is durable with the next batch or position; until then it would only be done again.
     fn release(&self, state: &mut State) {
-        let floor = state.readers.floor().unwrap_or(state.last).min(*self.head.borrow());
+        let floor = state.keeping.floor().unwrap_or(state.last).min(*self.head.borrow());
         if floor <= state.removed {
             return;
         }
         let gone = (state.removed + 1..=floor).map(|gone| Kind::Spool.numbered_in(&self.database, gone));
         self.ledger.apply(0, gone.map(Record::remove));
         state.removed = floor;
+        state.totals.forget(floor);
         while let Some((_, bytes)) = state.recent.pop_front_if(|(commit, _)| commit.sequence <= floor) {
             state.recent_bytes -= bytes;
         }
@@ -231,10 +255,14 @@ impl WalFeed for Spool {
         if wanted > *self.head.borrow() {
             return Box::pin(std::future::ready(Ok(None)));
         }
-        let (recent, removed) = {
+        let (recent, removed, dropped) = {
             let state = self.state.lock();
-            (state.recent(wanted), state.removed)
+            (state.recent(wanted), state.removed, state.keeping.oldest_after(after))
         };
+        if let Some(oldest) = dropped {
+            let reason = "the journal reached its limit, and they were dropped".to_owned();
+            return Box::pin(std::future::ready(Err(FeedError { reason, oldest: Some(oldest) })));
+        }
         if recent.is_some() {
             return Box::pin(std::future::ready(Ok(recent)));
         }
@@ -257,19 +285,52 @@ impl WalFeed for Spool {
         // A batch that is not durable yet was not acknowledged; whoever joins now still gets it.
         let head = *self.head.borrow();
         let at = at.map_or(head, |at| at.min(head));
-        (state.readers.join(at), at)
+        (state.keeping.readers.join(at), at)
     }
 
     fn advance(&self, reader: ReaderId, position: u64) {
         let mut state = self.state.lock();
-        state.readers.advance(reader, position);
+        state.keeping.readers.advance(reader, position);
         self.release(&mut state);
     }
 
     fn leave(&self, reader: ReaderId) {
         let mut state = self.state.lock();
-        state.readers.leave(reader);
+        state.keeping.readers.leave(reader);
         self.release(&mut state);
+    }
+
+    fn backlog(&self, position: u64) -> Backlog {
+        self.state.lock().totals.behind(position)
+    }
+
+    fn kept(&self) -> Backlog {
+        let state = self.state.lock();
+        state.keeping.kept(&state.totals)
+    }
+
+    fn retain(&self, retention: &Retention, now_ns: i64) -> Option<RetentionEvent> {
+        let mut state = self.state.lock();
+        let State { keeping, totals, .. } = &mut *state;
+        let event = keeping.look(totals, retention, now_ns)?;
+        self.is_open.send_replace(keeping.paused().is_none());
+        self.release(&mut state);
+        Some(event)
+    }
+}
+
+/// Adds the sizes of the batches in the journal.
+fn sum_up(ledger: &Ledger, database: &str, totals: &mut Totals) -> Result<(), StoreError> {
+    let (prefix, mut after) = (Kind::Spool.all_in(database), String::new());
+    loop {
+        let page = ledger.page(&prefix, &after, limits::SPOOL_PAGE_BATCHES)?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        after = last.clone();
+        for (key, mut value) in page {
+            let (bytes, at_ns) = (value.len() as u64, value.try_get_i64_le().unwrap_or_default());
+            let rows = decode_tables(value).map_or(0, |tables| tables.iter().map(|table| table.rows as u64).sum());
+            totals.push(CommitSize { sequence: number(&key).unwrap_or_default(), rows, bytes, at_ns });
+        }
     }
 }
 

@@ -15,6 +15,8 @@ pub enum Kind {
     Seen,
     /// An event beyond [`Kind::At`] that an asynchronous trigger is done with.
     Done,
+    /// Events that are given to a trigger together, so that a repeated call has the same ones.
+    Together,
     /// A part of a batch that is being cut, and that is done.
     Part,
     /// What is known of a dead letter.
@@ -39,6 +41,7 @@ impl Kind {
             Self::At => "at",
             Self::Seen => "seen",
             Self::Done => "done",
+            Self::Together => "together",
             Self::Part => "part",
             Self::Letter => "letter",
             Self::LetterRows => "letter-rows",

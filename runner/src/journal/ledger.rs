@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::Record;
 use super::store::{Store, StoreError};
 use crate::limits;
+use crate::metrics::Histogram;
 
 /// Changes by key.
 type Changes = BTreeMap<String, Option<Bytes>>;
@@ -21,6 +22,8 @@ pub struct Ledger {
     recent: Mutex<Recent>,
     /// Held while the file is written, so that writes come one after another.
     writing: Mutex<()>,
+    /// How long it took to make something durable that somebody waited for.
+    pub syncs: Histogram,
 }
 
 #[derive(Debug, Default)]
@@ -51,7 +54,7 @@ impl Ledger {
         let store = Store::open(path)?;
         let durable = store.applied()?;
         let recent = Recent { applied: durable.unwrap_or_default(), durable, ..Recent::default() };
-        Ok(Self { store, recent: Mutex::new(recent), writing: Mutex::default() })
+        Ok(Self { store, recent: Mutex::new(recent), writing: Mutex::default(), syncs: Histogram::default() })
     }
 
     /// The place in the host's log up to which all records are in the file; `None` for a new file.
@@ -135,6 +138,16 @@ impl Ledger {
     /// When the file cannot be read.
     pub fn first(&self, prefix: &str) -> Result<Option<String>, StoreError> {
         Ok(self.store.range(prefix, prefix, 1)?.pop().map(|(key, _)| key))
+    }
+
+    /// Up to `max` records among those in the file, from the first key after `after` that begins with `prefix`. It is for what a
+    /// start finds, in parts, because it may be more than fits into memory.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn page(&self, prefix: &str, after: &str, max: usize) -> Result<Vec<(String, Bytes)>, StoreError> {
+        let from = if after < prefix { prefix.to_owned() } else { format!("{after}\0") };
+        self.store.range(&from, prefix, max)
     }
 
     /// A failure of the work on the file.

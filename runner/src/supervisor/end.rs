@@ -41,6 +41,23 @@ impl WorkerEnd {
         !matches!(self, Self::Stopped | Self::Cancelled)
     }
 
+    /// One word for the cause, for counting.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Exited(Exit::Signal { .. }) => "signal",
+            Self::Exited(Exit::Code(_)) => "exit",
+            Self::Deadline(_) => "deadline",
+            Self::Cancelled => "cancelled",
+            Self::Memory(_) => "memory",
+            Self::Protocol(_) | Self::Disconnected(_) => "protocol",
+            Self::Start(_) => "start",
+            Self::Load(_) => "load",
+            Self::Environment(_) => "environment",
+        }
+    }
+
     /// The kind of failure that a call sees which this end cut off.
     #[must_use]
     pub fn failure_kind(&self) -> FailureKind {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 /// Fields of `/proc/PID/status` that show a layer.
 const FIELDS: [&str; 8] = ["Uid", "CapEff", "CapPrm", "CapBnd", "NoNewPrivs", "Seccomp", "Seccomp_filters", "NSpid"];
@@ -35,6 +36,29 @@ fn field(status: &str, name: &str) -> Option<String> {
     Some(format!("{name}={shown}"))
 }
 
+/// What a process uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessUsage {
+    /// Resident memory, bytes.
+    pub resident_bytes: u64,
+    /// CPU time, in the program and in the kernel.
+    pub cpu: Duration,
+}
+
+/// What a process uses at this moment; nothing for one that is gone.
+#[must_use]
+pub fn process_usage(pid: i32) -> Option<ProcessUsage> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before the fields may hold spaces and parentheses.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let number = |place: usize| fields.get(place)?.parse::<u64>().ok();
+    let ticks = number(11)? + number(12)?;
+    let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
+    let cpu = Duration::from_secs_f64(ticks as f64 / per_second as f64);
+    Some(ProcessUsage { resident_bytes: number(21)? * u64::try_from(page).ok()?, cpu })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,6 +67,13 @@ mod tests {
     fn this_process_has_the_namespaces_that_it_has() {
         let view = kernel_view(std::process::id().cast_signed()).unwrap();
         assert!(view.contains("NoNewPrivs=") && view.ends_with("namespaces=none"), "{view}");
+    }
+
+    #[test]
+    fn this_process_uses_memory_and_time() {
+        let usage = process_usage(std::process::id().cast_signed()).unwrap();
+        assert!(usage.resident_bytes > 1 << 20, "{usage:?}");
+        assert_eq!(process_usage(-1), None);
     }
 
     #[test]

@@ -465,6 +465,7 @@ impl Worker {
         supervisor.registry.end(id, |row| {
             row.ended_at = Some(ended_at);
             row.end = Some(end.to_string());
+            row.cause = Some(end.word());
             if let ProcessEnd::Exited { usage, .. } = &process {
                 row.cpu_us = Some(usage.user_us.saturating_add(usage.system_us));
                 row.max_rss_bytes = Some(usage.max_rss_bytes);

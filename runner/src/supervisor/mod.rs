@@ -36,11 +36,12 @@ use uuid::Uuid;
 
 pub use confine::free_user;
 pub use end::WorkerEnd;
-pub use kernel_view::kernel_view;
+pub use kernel_view::{ProcessUsage, kernel_view, process_usage};
 pub use package::{PackageError, WorkerPackage};
 pub use pool::Pool;
 pub use registry::{WorkerRegistry, WorkerRow, WorkerState};
 pub use response_body::{BodyEvent, BodyReceiver, BodySink, response_body};
+pub use restart::BreakerState;
 pub use watchdog::{Excess, Watchdog};
 
 use crate::cache::{CacheChange, TriggerCache};
@@ -167,6 +168,15 @@ pub enum CallEvent {
 }
 
 impl CallEvent {
+    /// The rows of a commit; nothing for other events.
+    #[must_use]
+    pub fn tables(&self) -> &[FeedTable] {
+        match self {
+            Self::Wal { tables, .. } => tables,
+            Self::Tick(_) | Self::Request(_) => &[],
+        }
+    }
+
     /// Rows and encoded bytes.
     #[must_use]
     pub fn size(&self) -> (u64, u64) {

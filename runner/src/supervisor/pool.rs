@@ -8,13 +8,13 @@ use bulkhead_proto::types::v1::{Event, Failure, FailureKind, ScheduleTick, Table
 use bulkhead_proto::worker::v1::session_response::Order;
 use bulkhead_proto::worker::v1::{Invoke, InvokeRows};
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::end::WorkerEnd;
 use super::lane::{self, Job, Reply};
 use super::queue::{Next, Placed, Queue};
-use super::restart::Restart;
+use super::restart::{Admission, BreakerState, Restart};
 use super::{Call, CallCosts, CallEnd, CallEvent, CallResult, Supervisor, WorkerSpec};
 use crate::plugin_files;
 use crate::session::{arrow_ipc, nursery};
@@ -26,6 +26,8 @@ const IMPATIENT_WAIT_MAX: Duration = Duration::from_secs(1);
 pub struct Pool {
     shared: Arc<Shared>,
     tickets: AtomicU64,
+    /// Told when a probe is over.
+    probed: Notify,
 }
 
 /// What the lanes of a pool share.
@@ -42,6 +44,10 @@ impl Shared {
     }
 
     pub(super) fn ended(&self, end: &WorkerEnd, stderr_tail: &str) {
+        // One that was not even started has no row whose end would be counted.
+        if matches!(end, WorkerEnd::Environment(_)) {
+            self.supervisor.registry.count_end(end.word());
+        }
         self.restart.lock().ended(end, stderr_tail, self.code_changed_at(), Instant::now(), fastrand::f64());
     }
 
@@ -80,7 +86,7 @@ impl Pool {
     pub fn new(supervisor: Supervisor, spec: WorkerSpec, workers_max: usize) -> Self {
         let queue = Mutex::new(Queue::new(workers_max.max(1)));
         let shared = Arc::new(Shared { supervisor, spec, restart: Mutex::default(), queue });
-        Self { shared, tickets: AtomicU64::new(0) }
+        Self { shared, tickets: AtomicU64::new(0), probed: Notify::new() }
     }
 
     /// Makes a call on a worker that is free, or on a new one.
@@ -88,9 +94,10 @@ impl Pool {
         let asked = Instant::now();
         let cancel = call.cancel.clone();
         loop {
-            if let Err(result) = self.wait_for_restart(&call).await {
-                return result;
-            }
+            let _probe = match self.wait_for_restart(&call).await {
+                Ok(probe) => probe,
+                Err(result) => return result,
+            };
             let (reply, mut replied) = oneshot::channel();
             let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
             let patience = call.queue_timeout;
@@ -114,7 +121,13 @@ impl Pool {
                 }
             };
             match reply {
-                Ok(Reply::Done(result)) => return result,
+                Ok(Reply::Done(result)) => {
+                    if matches!(&result.end, CallEnd::Failed(failure) if failure.kind() == FailureKind::Exception) {
+                        // What a plugin raises is no fault of its worker.
+                        self.shared.succeeded();
+                    }
+                    return result;
+                }
                 Ok(Reply::AskAgain(returned)) => call = returned,
                 Err(oneshot::error::RecvError { .. }) => return failed(&WorkerEnd::Stopped, String::new()),
             }
@@ -146,20 +159,51 @@ impl Pool {
         self.shared.queue.lock().retire_idle();
     }
 
-    /// Waits out the delay after a fault, or answers with the fault.
-    async fn wait_for_restart(&self, call: &Call) -> Result<(), CallResult> {
-        let Some(delay) = self.shared.restart.lock().delay(|| self.shared.code_changed_at(), Instant::now()) else {
-            return Ok(());
-        };
-        // Code and requirements stay unusable until somebody changes them: waiting for that would only pile up events.
-        let is_hopeless = matches!(delay.end, WorkerEnd::Load(_) | WorkerEnd::Environment(_));
-        if is_hopeless || (!call.patient && delay.wait > IMPATIENT_WAIT_MAX) {
-            return Err(failed(&delay.end, delay.stderr_tail));
+    /// What a crash loop has led to, when there is one.
+    #[must_use]
+    pub fn breaker(&self) -> Option<BreakerState> {
+        self.shared.restart.lock().breaker(|| self.shared.code_changed_at(), Instant::now())
+    }
+
+    /// Waits out the delay after a fault, or answers with the fault. What is returned is kept while the call runs.
+    async fn wait_for_restart(&self, call: &Call) -> Result<Option<Probe<'_>>, CallResult> {
+        loop {
+            // From before the look on, so that no end of a probe is missed.
+            let mut probed = std::pin::pin!(self.probed.notified());
+            probed.as_mut().enable();
+            let admission = self.shared.restart.lock().admit(|| self.shared.code_changed_at(), Instant::now());
+            let delay = match admission {
+                Admission::Go => return Ok(None),
+                Admission::Probe => return Ok(Some(Probe(self))),
+                Admission::Wait(delay) => delay,
+            };
+            // Code and requirements stay unusable until somebody changes them: waiting for that would only pile up events.
+            let is_hopeless = matches!(delay.end, WorkerEnd::Load(_) | WorkerEnd::Environment(_));
+            let is_long = delay.wait.is_none_or(|wait| wait > IMPATIENT_WAIT_MAX);
+            if is_hopeless || (!call.patient && is_long) {
+                return Err(failed(&delay.end, delay.stderr_tail));
+            }
+            let waited = async {
+                match delay.wait {
+                    Some(wait) => sleep(wait).await,
+                    None => probed.await,
+                }
+            };
+            tokio::select! {
+                () = waited => {}
+                () = call.cancel.cancelled() => return Err(failed(&WorkerEnd::Cancelled, String::new())),
+            }
         }
-        tokio::select! {
-            () = sleep(delay.wait) => Ok(()),
-            () = call.cancel.cancelled() => Err(failed(&WorkerEnd::Cancelled, String::new())),
-        }
+    }
+}
+
+/// A call that decides for those that wait.
+struct Probe<'a>(&'a Pool);
+
+impl Drop for Probe<'_> {
+    fn drop(&mut self) {
+        self.0.shared.restart.lock().probed();
+        self.0.probed.notify_waiters();
     }
 }
 

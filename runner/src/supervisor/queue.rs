@@ -170,4 +170,58 @@ mod tests {
         assert_eq!(receiver.try_recv(), Err(oneshot::error::TryRecvError::Closed));
         assert!(matches!(queue.next(), Next::Leave));
     }
+
+    /// Against a model: no job is lost or done twice, lanes are no more than may be, and who waits does so only while all are busy.
+    #[test]
+    fn every_job_is_somewhere_exactly_once() {
+        let mut chance = fastrand::Rng::with_seed(13);
+        for _ in 0..300 {
+            let lanes_max = chance.usize(1..4);
+            let mut queue = Queue::new(lanes_max);
+            let (mut next, mut busy, mut waiting) = (0, 0, VecDeque::new());
+            let mut idle: Vec<oneshot::Receiver<Number>> = Vec::new();
+            for _ in 0..200 {
+                match chance.u8(0..5) {
+                    0 | 1 if next < 99 => {
+                        match queue.place(Number(next)) {
+                            Placed::Given => {
+                                let taken = idle.iter_mut().position(|lane| lane.try_recv() == Ok(Number(next)));
+                                idle.swap_remove(taken.expect("an idle lane has it"));
+                                busy += 1;
+                            }
+                            Placed::NewLane(job) => {
+                                assert_eq!((job, idle.len()), (Number(next), 0));
+                                busy += 1;
+                            }
+                            Placed::Waits => {
+                                assert_eq!((busy, idle.len()), (lanes_max, 0));
+                                waiting.push_back(next);
+                            }
+                        }
+                        next += 1;
+                    }
+                    2 if busy > 0 => match queue.next() {
+                        Next::Job(job) => assert_eq!(Some(job.0), waiting.pop_front()),
+                        Next::Wait(receiver) => {
+                            assert!(waiting.is_empty());
+                            busy -= 1;
+                            idle.push(receiver);
+                        }
+                        Next::Leave => panic!("it is open"),
+                    },
+                    3 if busy > 0 => {
+                        busy -= 1;
+                        let asked_again: Vec<u64> = queue.vacate().iter().map(|job| job.0).collect();
+                        assert_eq!(asked_again, waiting.drain(..).collect::<Vec<_>>());
+                    }
+                    4 if !waiting.is_empty() => {
+                        let gone = waiting.remove(chance.usize(0..waiting.len())).unwrap();
+                        assert_eq!(queue.withdraw(gone), Some(Number(gone)));
+                    }
+                    _ => {}
+                }
+                assert!(busy + idle.len() <= lanes_max);
+            }
+        }
+    }
 }

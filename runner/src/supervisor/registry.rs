@@ -63,6 +63,8 @@ pub struct WorkerRow {
     pub invocations: u64,
     /// Why it ended.
     pub end: Option<String>,
+    /// The same in one word.
+    pub cause: Option<&'static str>,
     /// CPU time that it used, known at its end, microseconds.
     pub cpu_us: Option<u64>,
     /// Largest resident size, known at its end, bytes.
@@ -79,12 +81,19 @@ struct Rows {
     ended: VecDeque<WorkerRow>,
     /// Layers of the sandbox that some worker did not get.
     lost_layers: BTreeSet<String>,
+    starts: u64,
+    /// Ends by their cause, also of workers that did not get as far as having a row.
+    ends: BTreeMap<&'static str, u64>,
+    /// CPU time of the workers that ended, by trigger, seconds.
+    ended_cpu: BTreeMap<Arc<TriggerId>, f64>,
 }
 
 impl WorkerRegistry {
     /// Adds a worker.
     pub fn insert(&self, row: WorkerRow) {
-        self.0.lock().live.insert(row.id, row);
+        let mut rows = self.0.lock();
+        rows.starts += 1;
+        rows.live.insert(row.id, row);
     }
 
     /// Changes a live worker.
@@ -100,11 +109,49 @@ impl WorkerRegistry {
         if let Some(mut row) = rows.live.remove(&id) {
             row.state = WorkerState::Ended;
             change(&mut row);
+            *rows.ends.entry(row.cause.unwrap_or("stopped")).or_default() += 1;
+            if let Some(cpu_us) = row.cpu_us {
+                *rows.ended_cpu.entry(Arc::clone(&row.trigger)).or_default() += cpu_us as f64 / 1e6;
+            }
             if rows.ended.len() >= limits::ENDED_WORKERS_MAX {
                 rows.ended.pop_front();
             }
             rows.ended.push_back(row);
         }
+    }
+
+    /// Counts an end.
+    pub fn count_end(&self, cause: &'static str) {
+        *self.0.lock().ends.entry(cause).or_default() += 1;
+    }
+
+    /// How many workers were started.
+    #[must_use]
+    pub fn starts(&self) -> u64 {
+        self.0.lock().starts
+    }
+
+    /// How many ended, by cause.
+    #[must_use]
+    pub fn ends(&self) -> BTreeMap<&'static str, u64> {
+        self.0.lock().ends.clone()
+    }
+
+    /// The CPU time of the workers that ended, by trigger, seconds.
+    #[must_use]
+    pub fn ended_cpu_seconds(&self) -> BTreeMap<Arc<TriggerId>, f64> {
+        self.0.lock().ended_cpu.clone()
+    }
+
+    /// A trigger is no more.
+    pub fn forget(&self, trigger: &TriggerId) {
+        self.0.lock().ended_cpu.remove(trigger);
+    }
+
+    /// The live workers.
+    #[must_use]
+    pub fn live(&self) -> Vec<WorkerRow> {
+        self.0.lock().live.values().cloned().collect()
     }
 
     /// Remembers what a worker did not get; those layers of it that no worker before has lacked.

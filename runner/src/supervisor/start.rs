@@ -142,7 +142,7 @@ async fn launch(
         Arc::clone(&supervisor.launcher),
         policy,
         OwnedFd::from(theirs),
-        spec.log.clone(),
+        spec.log.of_worker(id),
         &supervisor.tracker,
     )
     .await
@@ -160,6 +160,7 @@ async fn launch(
         ended_at: None,
         invocations: 0,
         end: None,
+        cause: None,
         cpu_us: None,
         max_rss_bytes: None,
     });
@@ -292,8 +293,9 @@ impl Worker {
         let violated = |violation| Ended { end: Some(WorkerEnd::Protocol(violation)), process: None };
         match self.session.on_fact(fact).map_err(violated)? {
             Step::Logged(lines) => {
+                let log = spec.log.of_worker(self.id);
                 for line in lines {
-                    spec.log.plugin(line.level, line.source, line.invocation, line.text);
+                    log.plugin(line.level, line.source, line.invocation, line.text);
                 }
                 Ok(None)
             }

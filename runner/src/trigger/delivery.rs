@@ -50,6 +50,9 @@ pub struct Delivery {
     /// Whether a batch that was given up is cut into halves until the rows are found that fail.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub isolate_poison: bool,
+    /// Rows up to which the batches of a trigger that lags are given to it together; one by one when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coalesce_rows: Option<usize>,
     /// What becomes of ticks whose time passed while the trigger could not run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missed_ticks: Option<MissedTicks>,
@@ -60,6 +63,9 @@ pub struct Delivery {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tick_jitter: Option<Span>,
 }
+
+/// Rows that a trigger may be given together at the most.
+const COALESCE_ROWS_MAX: usize = 1_000_000;
 
 /// Causes that one trigger may name.
 const CAUSES_MAX: usize = 64;
@@ -84,6 +90,14 @@ impl Delivery {
             ];
             if let Some((_, name)) = set.iter().find(|(is_set, _)| *is_set) {
                 return Err(format!("`{name}` is for schedules"));
+            }
+        }
+        if let Some(rows) = self.coalesce_rows {
+            if spec.kind() != TriggerKind::Wal {
+                return Err("`coalesce_rows` is for triggers on writes".to_owned());
+            }
+            if !(1..=COALESCE_ROWS_MAX).contains(&rows) {
+                return Err(format!("`coalesce_rows` must be a number from 1 to {COALESCE_ROWS_MAX}"));
             }
         }
         if self.time_zone.is_some() && !matches!(spec, TriggerSpec::Cron(_)) {
@@ -169,6 +183,7 @@ mod tests {
             (r#"{"backoff_jitter":2}"#, "backoff_jitter"),
             (r#"{"backoff_initial":"1m","backoff_cap":"1s"}"#, "backoff_cap"),
             (r#"{"no_retry_on":["lode"]}"#, "no_retry_on"),
+            (r#"{"coalesce_rows":0}"#, "coalesce_rows"),
         ] {
             assert!(check(json).unwrap_err().contains(name), "{json}");
         }

@@ -324,4 +324,60 @@ mod tests {
             assert!(runs.abs_diff(elapsed / period_ms) <= 1, "{period_ms}: {runs} runs in {elapsed} ms");
         }
     }
+
+    /// Against a model that counts every tick: whatever the policy, the outages and the jumps of the clock, the ticks that run are
+    /// those that the policy names, each once and in order.
+    #[test]
+    fn what_runs_agrees_with_counting_ticks() {
+        let mut chance = fastrand::Rng::with_seed(21);
+        for _ in 0..400 {
+            let (schedule, period) = if chance.bool() {
+                let period = chance.i64(1..90);
+                (Schedule::Every(Duration::from_secs(period.unsigned_abs())), period)
+            } else {
+                let period = [1, 2, 5, 10, 15, 30][chance.usize(0..6)];
+                (Schedule::cron(&format!("*/{period} * * * * *")).unwrap(), period)
+            };
+            let missed = match chance.u8(0..3) {
+                0 => MissedTicks::Skip,
+                1 => MissedTicks::Coalesce,
+                _ => MissedTicks::CatchUp(chance.u32(1..6)),
+            };
+            let start = 1_800_000_000 + chance.i64(0..1_000);
+            let (mut last, mut now) = (at(start, 0), at(start, 0));
+            for _ in 0..60 {
+                // A look on time, an outage, or a clock that is set back a little.
+                now = match chance.u8(0..10) {
+                    0 => now + TimeDelta::seconds(chance.i64(0..10 * period + 10)),
+                    1 => now - TimeDelta::seconds(chance.i64(0..120)),
+                    _ => now + TimeDelta::milliseconds(chance.i64(0..1_500)),
+                };
+                let pending: Vec<_> = ((last.timestamp() + 1)..=now.timestamp())
+                    .filter(|second| second % period == 0)
+                    .map(|second| at(second, 0))
+                    .collect();
+                let allowed = match missed {
+                    MissedTicks::CatchUp(count) => pending.len().saturating_sub(count as usize),
+                    MissedTicks::Skip | MissedTicks::Coalesce => pending.len().saturating_sub(1),
+                };
+                let expected = pending.get(allowed).copied();
+                match due(&schedule, missed, last, now) {
+                    Due::Run(tick) => {
+                        assert_eq!(Some(tick), expected, "{missed:?} every {period} s, {last} {now}");
+                        last = tick;
+                    }
+                    Due::Wait(tick) => {
+                        assert!(tick > now && tick > last && tick.timestamp() % period == 0);
+                        let is_late = expected.is_some_and(|expected| now - expected > ON_TIME);
+                        assert!(expected.is_none() || (missed == MissedTicks::Skip && is_late));
+                        if expected.is_some() {
+                            // What was skipped is over.
+                            last = now;
+                        }
+                    }
+                    Due::Never => panic!("it never ends"),
+                }
+            }
+        }
+    }
 }

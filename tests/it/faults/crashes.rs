@@ -58,11 +58,37 @@ fn a_crash_loop_is_slowed_down_and_shown() {
     let sql = format!("SELECT CAST(TIMESTAMP '{last}' AS BIGINT) - CAST(TIMESTAMP '{first}' AS BIGINT) AS ns");
     let elapsed = world.query(&sql)[0]["ns"].as_i64().unwrap();
     assert!(elapsed >= 750_000_000, "six starts in {elapsed} ns");
+    let reason = world.until_state("loop", "open");
+    assert!(reason.contains(" faults in a row, the next attempt in ") && reason.ends_with("exit code 7"), "{reason}");
     world.neighbour_is_well();
 
     // Code that changed is tried at once, and a success ends the state.
     world.plugin("exit.py", "def process_scheduled_call(api, call_time, args=None):\n    pass\n");
     world.until_state("loop", "active");
+    world.ends_well();
+}
+
+#[test]
+fn requests_of_a_trigger_in_a_crash_loop_are_turned_away_until_a_probe_succeeds() {
+    let world = World::with("exit");
+    let refused = until("the breaker is open", || {
+        let answer = world.engine("exit");
+        if answer.status == 503 { Ok(answer) } else { Err(answer.text()) }
+    });
+    refused.contains(503, "trigger 'exit' is paused after 5 faults in a row: worker exited by itself with exit code 7");
+    assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
+    world.neighbour_is_well();
+    // A probe that fails opens it for longer.
+    until("there was a probe", || {
+        let answer = world.engine("exit");
+        if answer.text().contains("paused after 6 faults") { Ok(()) } else { Err(answer.text()) }
+    });
+    world.plugin("exit.py", "def process_request(api, query, headers, body, args=None):\n    return 'well'\n");
+    until("it is well again", || {
+        let answer = world.engine("exit");
+        if answer.text() == "well" { Ok(()) } else { Err(answer.text()) }
+    });
+    world.until_state("exit", "active");
     world.ends_well();
 }
 

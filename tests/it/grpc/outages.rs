@@ -1,11 +1,12 @@
 //! Writes to a host that is away, refuses for now, or does not answer.
 
+use serde_json::json;
 use tonic::Status;
 
 use super::client::{all_tables, derive, failure, path, request, response, trigger, with_arguments};
 use super::host::Reply;
 use super::{Delegation, PAUSE, make_file, rows, soon, text, until_file};
-use crate::world::until_true;
+use crate::world::{Trigger, until_true};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_the_host_cannot_take_now_is_repeated_as_it_was() {
@@ -106,4 +107,48 @@ async fn a_write_that_the_host_does_not_answer_holds_its_own_trigger_only() {
         () = others => {}
     }
     assert_eq!(delegation.host.applied().len(), 1);
+}
+
+/// Waits until there is a file `go` beside it; then writes how many rows it was given.
+const COUNTING: &str = "\
+import os, time
+def process_writes(api, batches, args=None):
+    api.warn('waiting')
+    while not os.path.exists(os.environ['PLUGIN_DIR'] + '/go'):
+        time.sleep(0.01)
+    api.write(LineBuilder('counted').int64_field('rows', sum(len(batch['rows']) for batch in batches)))
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_that_are_given_together_are_the_same_ones_when_a_crash_repeats_their_call() {
+    let mut delegation = Delegation::start();
+    delegation.runner.plugin("counting.py", COUNTING);
+    let trigger = Trigger::new("counting", "counting.py", "all_tables").setting("allow_read", json!(["."]));
+    delegation.runner.create(&trigger.setting("coalesce_rows", json!(100)));
+    let mut client = delegation.client().await;
+    let mut stream = client.stream().await;
+    stream.send(rows::commit("db", 1, "weather", &[1.0])).await;
+    until_true("it waits", || delegation.runner.stderr().contains("waiting"));
+    for number in 2..=6 {
+        stream.send(rows::commit("db", number, "weather", &[1.0])).await;
+    }
+    stream.acks_up_to("db", 6).await;
+    // The host takes what the first call writes, and refuses what the second one does, which has all the others.
+    delegation.host.on_write(|before, _| match before {
+        0 => Reply::Done(()),
+        _ => Reply::Refuse(Status::unavailable("electing a leader")),
+    });
+    std::fs::write(delegation.runner.plugin_dir().join("go"), "").unwrap();
+    until_true("the second write is refused", || delegation.host.attempted().len() >= 2);
+    for number in 7..=9 {
+        stream.send(rows::commit("db", number, "weather", &[1.0])).await;
+    }
+    stream.acks_up_to("db", 9).await;
+    delegation.runner.kill();
+    let refused = delegation.host.attempted()[1].clone();
+    delegation.host.on_write(|_, _| Reply::Done(()));
+    delegation.runner.restart();
+    delegation.host.until_applied(3);
+    assert_eq!(delegation.host.applied()[1], refused, "the same rows, key and time");
+    assert_eq!(delegation.host.lines(), ["counted rows=1i", "counted rows=5i", "counted rows=3i"]);
 }

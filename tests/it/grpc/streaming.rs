@@ -328,3 +328,31 @@ async fn a_runner_that_keeps_the_data_itself_takes_no_stream() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_of_the_journal_holds_batches_back_until_the_trigger_has_caught_up() {
+    let delegation = Delegation::start_with(&["--journal-bytes-max", "5000", "--journal-overflow", "pause"]);
+    let mut client = delegation.client().await;
+    let [started, gate] = ["started", "gate"].map(|file| delegation.file(file));
+    let arguments = [("started", text(&started)), ("gate", text(&gate))];
+    client.create(with_arguments(trigger("slow", derive(), all_tables()), &arguments)).await;
+    let mut stream = client.stream().await;
+    let mut number = 0;
+    while !delegation.runner.stderr().contains("writes of database db are paused until trigger db/slow has caught up") {
+        number += 1;
+        assert!(number < 100_000, "it is never paused");
+        stream.send(rows::commit("db", number, "weather", &[number as f64])).await;
+        // The one that is held has no acknowledgement.
+        if tokio::time::timeout(Duration::from_secs(3), stream.ack()).await.is_err() {
+            break;
+        }
+    }
+    let stderr = delegation.runner.stderr();
+    assert!(stderr.contains("the limit `journal_bytes_max` is 5000"), "{stderr}");
+    until_file(&started).await;
+    make_file(&gate);
+    stream.send(rows::commit("db", number + 1, "weather", &[1.0])).await;
+    stream.acks_up_to("db", number + 1).await;
+    delegation.host.until_applied(usize::try_from(number + 1).unwrap());
+    until_true("it is taken in again", || delegation.runner.stderr().contains("are taken in again"));
+}

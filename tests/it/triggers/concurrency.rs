@@ -1,8 +1,10 @@
 //! Synchronous triggers run one invocation at a time, asynchronous ones several.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::world::{TestRunner, Trigger, until};
+use crate::world::{Request, TestRunner, Trigger, until};
 
 const NAP: &str = "\
 import os, time, uuid
@@ -141,4 +143,52 @@ fn a_request_that_waits_too_long_for_its_turn_is_told_so_and_delays_nobody() {
     std::fs::write(runner.plugin_dir().join("go"), "").unwrap();
     first.join().unwrap().is(200, "gone through");
     runner.engine("gate").is(200, "gone through");
+}
+
+#[test]
+fn a_thousand_requests_for_one_slow_trigger_do_not_delay_another_and_those_beyond_its_limit_are_turned_away() {
+    let runner = TestRunner::start();
+    runner.fixture("gate.py");
+    runner.plugin("nap.py", NAP);
+    runner.create(&Trigger::new("gate", "gate.py", "request:gate").setting("allow_read", serde_json::json!(["."])));
+    runner.create(&Trigger::new("nap", "nap.py", "request:nap"));
+    assert_eq!(runner.engine("nap?seconds=0").status, 200);
+    let request = Request::new("GET", "/api/v3/engine/gate").encode(runner.client().address());
+    let ask = || {
+        let mut stream = runner.client().connect().unwrap();
+        stream.write_all(&request).unwrap();
+        stream
+    };
+    // As many as may wait or run, then those that are too many.
+    let waiting: Vec<TcpStream> = (0..256).map(|_| ask()).collect();
+    let under_way = || {
+        let text = runner.get("/metrics").text();
+        let line = text.lines().find(|line| line.contains("bulkhead_trigger_requests{") && line.contains("\"gate\""));
+        line.map(|line| line.rsplit(' ').next().unwrap().to_owned())
+    };
+    until("all of them are under way", || match under_way() {
+        Some(count) if count == "256" => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    for _ in 0..744 {
+        let answer = runner.engine("gate");
+        answer.contains(503, "trigger 'gate' has 256 requests waiting, which is the limit `request_queue_max`");
+        assert_eq!(answer.header("retry-after"), "1");
+    }
+    let begun = Instant::now();
+    assert_eq!(runner.engine("nap?seconds=0").status, 200);
+    assert!(begun.elapsed() < Duration::from_secs(5), "another trigger is not held up: {:?}", begun.elapsed());
+    // Clients that go away cancel what they asked for; the rest is served.
+    let mut waiting = waiting.into_iter();
+    let mut first = waiting.next().unwrap();
+    drop(waiting);
+    until("nobody else waits", || match under_way() {
+        Some(count) if count == "1" => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    std::fs::write(runner.plugin_dir().join("go"), "").unwrap();
+    let mut answer = String::new();
+    first.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("gone through"), "{answer}");
+    runner.stop_leaving_nothing();
 }

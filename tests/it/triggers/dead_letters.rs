@@ -74,6 +74,12 @@ fn a_batch_that_fails_again_and_again_is_kept_with_its_cause_and_the_stream_goes
     let mut lines: Vec<&str> = lines.stdout.lines().collect();
     lines.sort_unstable();
     assert_eq!(lines, ["kept_not v=3i 3", "m,tag=a\\ b v=-1,s=\"x\" 1", "m,tag=c v=2 2"]);
+    // And the failure can be had again, without the trigger.
+    let file = runner.root().join("letter.lp");
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    let test = ["test", "wal_plugin", "--database", "db", "--file", file.to_str().unwrap(), "picky.py"];
+    let tried = runner.cli(&test);
+    assert!(tried.code == Some(1) && format!("{tried:?}").contains("ValueError: negative"), "{tried:?}");
     let arrow = Request::new("GET", &format!("/api/v3/configure/dead_letter/{}", id(&letter))).query("format", "arrow");
     runner.send(&arrow).contains(400, "an Arrow stream holds one table; name one of");
     let arrow = runner.send(&arrow.query("table", "kept_not"));

@@ -1,6 +1,7 @@
 //! The world of the tests: a real runner in a directory of its own, and what a user can do with it and see of it.
 
 mod client;
+mod disk;
 mod processes;
 mod setup;
 mod trigger;
@@ -18,6 +19,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 pub(crate) use client::{Answer, Client, Request};
+pub(crate) use disk::{Disk, DiskFault, with_disk};
 pub(crate) use processes::Process;
 pub(crate) use processes::processes_of;
 pub(crate) use setup::{Finished, Setup, bulkhead, run, run_installed};
@@ -176,6 +178,11 @@ impl TestRunner {
     pub(crate) fn restart_as(&mut self, arguments: Vec<String>, shell: Option<&str>) {
         assert!(self.child.is_none(), "the runner is still up");
         self.setup.set(arguments, shell);
+        self.restart_same();
+    }
+
+    /// Starts it again just as it was started before.
+    pub(crate) fn restart_same(&mut self) {
         let started = self.setup.spawn(self.stderr.clone());
         self.client = started.client;
         self.child = Some(started.child);

@@ -137,7 +137,7 @@ impl RunnerService for GrpcApi {
                 RequestEnd::NotFound => {
                     return Err(Status::not_found(format!("no request trigger `{}` is enabled", request.name)));
                 }
-                RequestEnd::Busy(text) => return Err(Status::resource_exhausted(text)),
+                RequestEnd::Busy { text, .. } => return Err(Status::resource_exhausted(text)),
             };
         let elapsed = prost_types::Duration::try_from(elapsed).ok();
         Ok(Response::new(wire::CallTriggerResponse { outcome: Some(Outcome { kind: Some(kind), elapsed }) }))

@@ -8,6 +8,7 @@ use bulkhead_proto::types::v1::{TableBatch, WalBatch};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, FuturesOrdered};
 use futures_util::{FutureExt, StreamExt, stream};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
@@ -29,6 +30,8 @@ struct Stream {
     /// Batches that are being made durable, in their order, with their bytes.
     entering: FuturesOrdered<BoxFuture<'static, Result<StreamWalResponse, Status>>>,
     entering_bytes: VecDeque<usize>,
+    /// A batch whose database takes none in at present; nothing else of the stream is read until it does.
+    held: Option<(WalBatch, watch::Receiver<bool>)>,
     is_over: bool,
 }
 
@@ -47,6 +50,7 @@ pub(super) fn run(
         last: BTreeMap::new(),
         entering: FuturesOrdered::new(),
         entering_bytes: VecDeque::new(),
+        held: None,
         is_over: false,
     };
     stream::try_unfold(stream, |mut stream| async move { Ok(stream.next().await?.map(|ack| (ack, stream))) }).boxed()
@@ -55,12 +59,12 @@ pub(super) fn run(
 impl Stream {
     async fn next(&mut self) -> Result<Option<StreamWalResponse>, Status> {
         loop {
-            if self.is_over && self.entering.is_empty() {
+            if self.is_over && self.held.is_none() && self.entering.is_empty() {
                 return Ok(None);
             }
             let is_full = self.entering_bytes.iter().sum::<usize>() >= limits::STREAM_ENTERING_BYTES_MAX
                 || self.entering.len() >= limits::STREAM_ENTERING_MAX;
-            let takes_in = !self.is_over && !is_full && !self.intake.is_cancelled();
+            let takes_in = !self.is_over && !is_full && self.held.is_none() && !self.intake.is_cancelled();
             tokio::select! {
                 biased;
                 Some(entered) = self.entering.next() => {
@@ -68,8 +72,19 @@ impl Stream {
                     return entered.map(Some);
                 }
                 () = self.intake.cancelled(), if self.entering.is_empty() => return Err(stopping()),
+                opened = opened(&mut self.held), if self.held.is_some() => {
+                    let batch = self.held.take().map(|(batch, _)| batch);
+                    if let (true, Some(batch)) = (opened, batch) {
+                        self.take(batch)?;
+                    }
+                }
                 batch = self.batches.message(), if takes_in => match batch? {
-                    Some(request) => self.take(request.batch.unwrap_or_default())?,
+                    Some(request) => {
+                        let batch = request.batch.unwrap_or_default();
+                        let intake = self.spools.of(&batch.database).intake();
+                        let is_open = *intake.borrow();
+                        if is_open { self.take(batch)? } else { self.held = Some((batch, intake)) }
+                    }
                     None => self.is_over = true,
                 },
             }
@@ -101,6 +116,14 @@ impl Stream {
             .boxed(),
         );
         Ok(())
+    }
+}
+
+/// Waits until the database of the held batch takes it in; `false` when it never will.
+async fn opened(held: &mut Option<(WalBatch, watch::Receiver<bool>)>) -> bool {
+    match held {
+        Some((_, intake)) => intake.wait_for(|is_open| *is_open).await.is_ok(),
+        None => false,
     }
 }
 

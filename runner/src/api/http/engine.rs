@@ -69,8 +69,9 @@ fn answer(end: RequestEnd) -> Response {
             _ => raised(&failed.text, failed.failure.traceback.trim_end()),
         },
         RequestEnd::NotFound => error_json(StatusCode::NOT_FOUND, "not found"),
-        RequestEnd::Busy(text) => {
-            ([(header::RETRY_AFTER, "1")], error_json(StatusCode::SERVICE_UNAVAILABLE, &text)).into_response()
+        RequestEnd::Busy { text, retry_after } => {
+            let seconds = retry_after.as_secs_f64().ceil().max(1.0).to_string();
+            ([(header::RETRY_AFTER, seconds)], error_json(StatusCode::SERVICE_UNAVAILABLE, &text)).into_response()
         }
     }
 }

@@ -71,6 +71,7 @@ fn router(api: HttpApi) -> Router {
     Router::new()
         .route("/health", get(|| async { "OK" }))
         .route("/ping", get(ping))
+        .route("/metrics", get(metrics))
         .route("/api/v3/write_lp", post(write::v3))
         .route("/api/v2/write", post(write::v2))
         .route("/write", post(write::v1))
@@ -107,6 +108,16 @@ async fn ping(axum::extract::State(api): axum::extract::State<HttpApi>) -> axum:
         "process_id": api.process_id.to_string(),
     });
     ([("x-influxdb-version", version), ("x-influxdb-build", "Bulkhead")], json(StatusCode::OK, &body)).into_response()
+}
+
+/// Everything that is counted. Asking the kernel about workers must not hold up other requests.
+async fn metrics(axum::extract::State(api): axum::extract::State<HttpApi>) -> axum::response::Response {
+    match tokio::task::spawn_blocking(move || api.engine.metrics()).await {
+        Ok(text) => {
+            ([(axum::http::header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }
 
 async fn not_found() -> (StatusCode, &'static str) {

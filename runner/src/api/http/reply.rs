@@ -119,6 +119,9 @@ pub(super) fn write_error(error: ClientWriteError) -> Response {
         }
         ClientWriteError::Invalid(_) => error_json(StatusCode::BAD_REQUEST, &text),
         ClientWriteError::Limit(_) => error_json(StatusCode::UNPROCESSABLE_ENTITY, &text),
+        ClientWriteError::Paused(_) => {
+            ([(header::RETRY_AFTER, "1")], error_json(StatusCode::SERVICE_UNAVAILABLE, &text)).into_response()
+        }
         ClientWriteError::Storage(_) => error_json(StatusCode::INTERNAL_SERVER_ERROR, &text),
     }
 }

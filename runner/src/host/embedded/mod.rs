@@ -15,11 +15,12 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use object_store::ObjectStore;
+use parking_lot::Mutex;
 
 use self::feed::{Feed, feed_table};
 use super::{
-    ClientWrite, ClientWriteError, DataApi, DatabaseError, Host, HostError, LineError, Parameter, Query, RefusedLines,
-    Rehearsal, Rows, WalFeed, Write,
+    ClientWrite, ClientWriteError, CommitSize, DataApi, DatabaseError, Host, HostError, LineError, Parameter, Query,
+    RefusedLines, Rehearsal, Rows, Totals, WalFeed, Write,
 };
 use crate::clock::{SharedClock, nanos};
 use crate::journal::{Ledger, Record};
@@ -56,6 +57,8 @@ pub async fn open(
     // Nothing goes before the triggers have said where they are.
     config.released = 0;
     config.records = Arc::new(Records(Arc::clone(&ledger)));
+    let totals = Arc::new(Mutex::new(Totals::default()));
+    config.observer = Arc::new(Observer { totals: Arc::clone(&totals), ledger: Arc::clone(&ledger) });
     let host = EmbeddedHost::open(config).await.map_err(|error| error.to_string())?;
     let recovery = host.recovery();
     if recovery.entries_replayed > 0 {
@@ -65,7 +68,7 @@ pub async fn open(
             recovery.rows_replayed
         );
     }
-    Ok(Arc::new(Embedded { feed: Arc::new(Feed::new(host.clone())), host, ledger }))
+    Ok(Arc::new(Embedded { feed: Arc::new(Feed::new(host.clone(), totals)), host, ledger }))
 }
 
 /// The embedded host.
@@ -115,6 +118,10 @@ impl Host for Embedded {
         })
     }
 
+    fn commits_in_one_step(&self) -> bool {
+        true
+    }
+
     fn ledger(&self) -> &Arc<Ledger> {
         &self.ledger
     }
@@ -125,6 +132,10 @@ impl Host for Embedded {
 
     fn feed(&self, _database: &str) -> Arc<dyn WalFeed> {
         Arc::clone(&self.feed) as _
+    }
+
+    fn feeds(&self) -> Vec<(Option<String>, Arc<dyn WalFeed>)> {
+        vec![(None, Arc::clone(&self.feed) as _)]
     }
 
     fn database_exists(&self, database: &str) -> bool {
@@ -139,6 +150,11 @@ impl Host for Embedded {
 impl DataApi for Embedded {
     fn write_lp(&self, write: ClientWrite) -> BoxFuture<'_, Result<(), ClientWriteError>> {
         Box::pin(async move {
+            if let Some(reason) = self.feed.paused() {
+                let text =
+                    format!("writes are paused: {reason}; they are taken again when the triggers have caught up");
+                return Err(ClientWriteError::Paused(text));
+            }
             let precision: Precision = match write.precision.as_deref() {
                 None => Precision::Auto,
                 Some(name) => name
@@ -204,6 +220,24 @@ impl embedded::RecordStore for Records {
 
     fn sync(&self) -> Result<(), String> {
         self.0.sync().map_err(|error| error.to_string())
+    }
+}
+
+/// Sums up what is in the log.
+#[derive(Debug)]
+struct Observer {
+    totals: Arc<Mutex<Totals>>,
+    ledger: Arc<Ledger>,
+}
+
+impl embedded::Observer for Observer {
+    fn committed(&self, size: embedded::CommitSize) {
+        let embedded::CommitSize { sequence, rows, bytes, recorded_at_ns } = size;
+        self.totals.lock().push(CommitSize { sequence, rows, bytes, at_ns: recorded_at_ns });
+    }
+
+    fn synced(&self, took: Duration) {
+        self.ledger.syncs.observe(took);
     }
 }
 
