@@ -4,8 +4,10 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bulkhead_launcher::Launcher;
+use futures_util::FutureExt;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use tempfile::TempDir;
@@ -146,17 +148,8 @@ impl Server {
             process_id: Uuid::new_v4(),
             request_bytes_max: config.request_bytes_max,
         };
-        let (collecting, environment_clock, grace) = (stop.clone(), Arc::clone(&clock), config.environment_grace);
-        apis.spawn(async move {
-            let collector = async {
-                loop {
-                    environments.collect(grace, environment_clock.now().into()).await;
-                    tokio::time::sleep(limits::ENVIRONMENT_COLLECT_PERIOD).await;
-                }
-            };
-            collecting.run_until_cancelled_owned(collector).await;
-            Ok(())
-        });
+        let collector = collect_environments(environments, config.environment_grace, Arc::clone(&clock));
+        apis.spawn(stop.clone().run_until_cancelled_owned(collector).map(|_| Ok(())));
         let stopped = stop.clone().cancelled_owned();
         apis.spawn(async move { http::serve(api, listener, stopped).await.map_err(|error| error.to_string()) });
         if let Some(address) = config.grpc_bind {
@@ -201,6 +194,14 @@ impl Server {
             self.apis.shutdown().await;
         }
         self.engine.host().close().await;
+    }
+}
+
+/// Removes environments that nobody has used for `grace`, for ever.
+async fn collect_environments(environments: Arc<EnvironmentStore>, grace: Duration, clock: SharedClock) {
+    loop {
+        environments.collect(grace, clock.now().into()).await;
+        tokio::time::sleep(limits::ENVIRONMENT_COLLECT_PERIOD).await;
     }
 }
 
