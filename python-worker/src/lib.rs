@@ -36,6 +36,7 @@ mod session;
 mod shared;
 mod transport;
 mod usage;
+mod zygote;
 
 /// The extension module.
 #[pyo3::pymodule]
@@ -54,4 +55,6 @@ mod _native {
     use super::line_builder::{InfluxDBError, InvalidKeyError, InvalidLineError, InvalidMeasurementError, LineBuilder};
     #[pymodule_export]
     use super::session::{Session, Trigger, connect};
+    #[pymodule_export]
+    use super::zygote::Zygote;
 }

@@ -46,3 +46,5 @@ pub const MESSAGE_OVERHEAD_BYTES: usize = 4 << 10;
 pub const LOG_LINE_BYTES_CEILING: u64 = 1 << 20;
 /// Bytes that the note on a cut log line may take.
 pub const CUT_NOTE_BYTES: usize = 40;
+/// Instructions of a filter of system calls: the kernel's own limit, `BPF_MAXINSNS`.
+pub const ZYGOTE_FILTER_INSTRUCTIONS_MAX: u32 = 4096;

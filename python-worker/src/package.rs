@@ -57,4 +57,5 @@ pub const FILES: &[(&str, &str)] = files![
     "request.py",
     "response.py",
     "single.py",
+    "zygote.py",
 ];

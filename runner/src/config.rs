@@ -11,7 +11,7 @@ use crate::environment::PackageManager;
 use crate::host::Retention;
 use crate::host::grpc::Address;
 use crate::plugin_repository::DEFAULT_REPOSITORY;
-use crate::trigger::TriggerKind;
+use crate::trigger::{PermissionPolicy, TriggerKind};
 
 /// Settings of a runner.
 #[derive(Debug, Clone)]
@@ -66,6 +66,8 @@ pub struct Config {
     pub environment_grace: Duration,
     /// Directory for virtual environments; one of the data directory otherwise.
     pub environments_dir: Option<PathBuf>,
+    /// What triggers may be granted at most, and limits of those that name none.
+    pub permission_policy: PermissionPolicy,
     /// An environment whose denials the launcher imitates, to see what is left of the sandbox there.
     pub emulate: Option<Emulation>,
 }
@@ -119,6 +121,7 @@ impl Config {
             allowed_kinds: Vec::new(),
             environment_grace: limits::ENVIRONMENT_GRACE,
             environments_dir: None,
+            permission_policy: PermissionPolicy::default(),
             emulate: None,
         }
     }

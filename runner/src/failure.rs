@@ -3,7 +3,7 @@
 use bulkhead_proto::types::v1::{Failure, FailureKind};
 
 /// The kinds with their words, as they stand in settings, tables and metrics.
-const WORDS: [(FailureKind, &str); 11] = [
+const WORDS: [(FailureKind, &str); 12] = [
     (FailureKind::Exception, "exception"),
     (FailureKind::Load, "load"),
     (FailureKind::Deadline, "deadline"),
@@ -15,6 +15,7 @@ const WORDS: [(FailureKind, &str); 11] = [
     (FailureKind::Environment, "environment"),
     (FailureKind::Start, "start"),
     (FailureKind::Response, "response"),
+    (FailureKind::Memory, "memory"),
 ];
 
 /// The word of a kind.

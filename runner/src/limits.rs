@@ -77,6 +77,10 @@ pub const SESSION_HEADER_BYTES_MAX: u32 = 16 * 1024;
 /// Time from the start of a worker process to its first words, including the imports of its interpreter.
 pub const WORKER_START_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Time for a zygote to import what its plugin imports; a plugin that takes longer has its workers started one by one, each
+/// importing as its calls do. pandas takes half a second, on a busy machine two.
+pub const ZYGOTE_START_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Time to load a plugin's code, including its own imports for a directory plugin.
 pub const PLUGIN_LOAD_TIMEOUT: Duration = Duration::from_secs(60);
 

@@ -1,6 +1,7 @@
 //! Plugins named `gh:…`: files of a repository, fetched over HTTP when a trigger is made and kept from then on.
 
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -58,6 +59,8 @@ impl PluginRepository {
         std::fs::create_dir_all(directory).map_err(failed)?;
         let file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory).map_err(failed)?;
         std::fs::write(file.path(), content).map_err(failed)?;
+        // Temporary files are for their owner only; a worker of a runner that is root has another user.
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644)).map_err(failed)?;
         file.persist(&copy).map_err(|error| failed(error.error))?;
         Ok(copy)
     }

@@ -111,6 +111,7 @@ impl Server {
             .await
             .map_err(|error| StartError::new(error.to_string()))?;
         let supervisor = supervisor(&config, &node, &clock, &registry)?;
+        supervisor.warn_of_lost_layers().await;
         let plugin_dir = config.plugin_dir.as_deref().map(plugin_dir).transpose()?;
         let environments = Arc::clone(&supervisor.environments);
         let engine = Engine::start(EngineParts {
@@ -339,6 +340,7 @@ fn supervisor(
             memory_bytes: config.worker_memory_bytes,
             homes: node.directory.join("homes"),
             emulate: config.emulate,
+            permission_policy: Arc::new(config.permission_policy.clone()),
         },
     })
 }

@@ -44,9 +44,14 @@ fn world(arguments: &[&str]) -> (TestRunner, PathBuf) {
 
 /// Makes a wheel of the package `tiny`.
 fn wheel(directory: &Path, version: &str) {
+    wheel_with(directory, version, "");
+}
+
+/// The same, with this code in it.
+fn wheel_with(directory: &Path, version: &str, code: &str) {
     let info = format!("tiny-{version}.dist-info");
     let files = [
-        ("tiny.py".to_owned(), format!("VERSION = '{version}'\n")),
+        ("tiny.py".to_owned(), format!("VERSION = '{version}'\n{code}")),
         (format!("{info}/METADATA"), format!("Metadata-Version: 2.1\nName: tiny\nVersion: {version}\n")),
         (
             format!("{info}/WHEEL"),
@@ -283,4 +288,24 @@ fn environments_are_listed_and_those_that_nobody_uses_can_be_removed() {
     runner.create(&Trigger::new("user", "user.py", "request:user"));
     runner.engine("user").is(200, "1.0");
     assert_eq!(environment(&runner, "user"), used);
+}
+
+#[test]
+fn a_package_that_starts_threads_when_it_is_imported_is_imported_by_each_worker() {
+    let (runner, wheels) = world(&[]);
+    wheel_with(
+        &wheels,
+        "1.0",
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n",
+    );
+    let code = "# /// script\n# dependencies = [\"tiny==1.0\"]\n# ///\nimport threading\nimport tiny\ndef process_request(api, query, headers, body, args=None):\n    return str(threading.active_count())\n";
+    runner.plugin("p.py", code);
+    runner.create(&Trigger::new("p", "p.py", "request:p"));
+    // A copy of a process would have lost the thread.
+    runner.engine("p").is(200, "2");
+    let worker = &runner.workers("p")[0];
+    assert!(!worker["enforced"].as_str().unwrap().contains("zygote"), "{worker}");
+    runner.until_logged("p", "what it imports starts threads");
+    runner.engine("neighbour").is(200, &runner.engine("neighbour").text());
+    runner.stop_leaving_nothing();
 }

@@ -61,7 +61,7 @@ impl Delegation {
     /// The interpreters that run.
     fn workers(&self) -> Vec<Process> {
         let all = processes_of(self.runner.root()).into_iter();
-        all.filter(|process| process.command().contains("bulkhead_worker")).collect()
+        all.filter(|process| process.command().contains("bulkhead_worker") && !process.is_zygote()).collect()
     }
 }
 

@@ -23,3 +23,4 @@ mod plugin_files;
 mod sandbox;
 mod triggers;
 mod world;
+mod zygote;

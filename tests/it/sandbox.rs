@@ -144,7 +144,7 @@ fn the_kernel_is_asked_what_confines_a_live_worker() {
     runner.engine("p").is(200, "x");
     let worker = &runner.workers("p")[0];
     let view = worker["kernel_view"].as_str().unwrap();
-    for fact in ["CapEff=0000000000000000", "CapBnd=0000000000000000", "NoNewPrivs=1", "Seccomp=2", "NSpid=2"] {
+    for fact in ["CapEff=0000000000000000", "CapBnd=0000000000000000", "NoNewPrivs=1", "Seccomp=2", "NSpid=4"] {
         assert!(view.contains(fact), "{fact} is not in {view}");
     }
     assert!(view.contains("mnt+pid+ipc+uts+cgroup+net"), "{view}");
@@ -190,4 +190,48 @@ fn the_doctor_finds_this_machine_well_and_names_what_is_missing_elsewhere() {
     let nowhere = run(&["doctor", "--sandbox-emulate", "container-without-landlock"]);
     assert_eq!(nowhere.code, Some(1), "{nowhere:?}");
     assert!(nowhere.stderr.contains("no worker can start on this machine: required minimum"), "{nowhere:?}");
+}
+
+#[test]
+fn an_operator_sets_a_ceiling_and_limits_for_those_that_name_none() {
+    let setup = Setup::new();
+    let file = setup.root().join("permissions.toml");
+    let policy = "[defaults]\nmemory = '96MB'\n[ceiling]\nallow_net = ['*.example.org']\nallow_read = ['config']\nmemory = '128MB'\n";
+    std::fs::write(&file, policy).unwrap();
+    let mut runner = setup.args(&["--permissions", file.to_str().unwrap()]).start();
+    runner.create_database(DB);
+    runner.plugin("p.py", "def process_request(api, query, headers, body, args=None):\n    return 'ran'\n");
+    for (name, value, flag) in [
+        ("allow_all", json!(true), "--allow-all"),
+        ("allow_run", json!(true), "--allow-run"),
+        ("allow_net", json!(true), "--allow-net"),
+        ("allow_net", json!(["example.com"]), "--allow-net=example.com"),
+        ("allow_read", json!(["/etc"]), "--allow-read=/etc"),
+        ("allow_write", json!(["config"]), "--allow-write=config"),
+        ("allow_env", json!(["HOME"]), "--allow-env=HOME"),
+        ("memory", json!("1GB"), "--memory=1073741824"),
+    ] {
+        let words = format!("{flag} is more than this server's operator allows a trigger");
+        runner.try_create(&trigger().setting(name, value)).contains(403, &words);
+    }
+    runner.create(&trigger().setting("memory", json!("128MB")));
+    runner.engine("p").is(200, "ran");
+    runner.plugin(
+        "q.py",
+        "def process_request(api, query, headers, body, args=None):\n    return len(bytearray(2**30))\n",
+    );
+    runner.create(&Trigger::new("q", "q.py", "request:q"));
+    runner.engine("q").contains(500, "MemoryError");
+    let enforced = runner.workers("q")[0]["enforced"].as_str().unwrap().to_owned();
+    assert!(enforced.contains(&format!("data_bytes={}", (96 + 256) << 20)), "{enforced}");
+
+    // What was granted before there was a ceiling, or under a higher one, does not run under this one.
+    std::fs::write(&file, "[ceiling]\nmemory = '64MB'\n").unwrap();
+    runner.stop();
+    runner.restart();
+    runner.engine("p").contains(500, "--memory=134217728 is more than this server's operator allows a trigger");
+
+    std::fs::write(&file, "[ceiling]\nmemry = 1\n").unwrap();
+    let refused = run(&["serve", "--permissions", file.to_str().unwrap()]);
+    assert!(refused.code != Some(0) && refused.stderr.contains("memry"), "{refused:?}");
 }

@@ -73,6 +73,7 @@ impl Runner {
                 memory_bytes: limits::WORKER_MEMORY_BYTES,
                 homes: root.join("homes"),
                 emulate: None,
+                permission_policy: Arc::default(),
             },
         };
         Ok(Self { supervisor, logs: Arc::new(LogStore::new(clock)), plugins })

@@ -147,3 +147,16 @@ class Session:
 
 def connect(fd: int, python_version: str) -> Session:
     """Open the session on an inherited socket."""
+
+class Zygote:
+    """The channel of a process that is copied for each worker."""
+
+    def __init__(self, fd: int) -> None: ...
+    def say(self, line: str) -> None:
+        """Tell the runner something in one line."""
+    def wait(self) -> bool:
+        """Wait for the next worker to make; false when there is none any more."""
+    def forget(self) -> None:
+        """Leave the worker's descriptors to the copy."""
+    def enter(self) -> None:
+        """In a copy: take the worker's descriptors, and give up what only the zygote may."""

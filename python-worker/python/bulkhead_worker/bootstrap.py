@@ -9,10 +9,17 @@ def _run() -> int:
     # First, so that nothing in the environment takes the package's place; last afterwards, so that
     # the package takes nothing's place for the plugin.
     sys.path.insert(0, root)
-    from bulkhead_worker.main import main
+    from bulkhead_worker.main import SESSION_FD, main
 
     sys.path.remove(root)
     sys.path.append(root)
+    arguments = sys.argv[1:]
+    sys.argv[:] = [""]
+    if arguments:
+        from bulkhead_worker.zygote import become_worker
+
+        if not become_worker(SESSION_FD, arguments[0]):
+            return 0
     return main()
 
 

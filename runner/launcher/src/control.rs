@@ -32,6 +32,15 @@ pub enum Report {
         /// Why, as a fragment for people.
         error: String,
     },
+    /// A process that the worker had left to its reaper has ended, where the policy asks for it.
+    ChildExited {
+        /// Its process id as it is inside of the worker's innermost namespace.
+        pid: i32,
+        /// Raw wait status, for [`crate::describe_exit`].
+        raw_status: i32,
+        /// What it used.
+        usage: Usage,
+    },
     /// The worker has ended, and so has all that it had started.
     Exited {
         /// Raw wait status, for [`crate::describe_exit`].

@@ -20,6 +20,7 @@ use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, getegid, geteuid};
 use crate::control::{LineDecoder, Order, Report, Step, Usage, encode};
 use crate::limits::{CONTROL_MESSAGE_BYTES_MAX, POLICY_BYTES_MAX, SWEEP_PAUSE_MS, SWEEP_REPORT_AFTER};
 use crate::policy::{LaunchPolicy, PolicyError};
+use crate::raw::Reaped;
 use crate::receive::receive_with;
 use crate::sandbox::init::{Init, Message, send_with};
 use crate::sandbox::root::{self, Place};
@@ -49,7 +50,7 @@ pub fn launcher_main() -> ExitCode {
     match fork_worker(session, &control) {
         Ok(Side::Worker) => ExitCode::from(EXIT_NO_PROGRAM),
         Ok(Side::Init) => ExitCode::SUCCESS,
-        Ok(Side::Holder(Child { pid, init, start, signals, listeners })) => {
+        Ok(Side::Holder(Child { pid, init, start, signals, listeners, reports_children })) => {
             let holder = Holder {
                 control,
                 orders: LineDecoder::default(),
@@ -57,6 +58,9 @@ pub fn launcher_main() -> ExitCode {
                 start: Some(start),
                 child: pid,
                 init,
+                inside: LineDecoder::default(),
+                ended_inside: None,
+                reports_children,
                 listeners,
                 status: None,
                 failure: None,
@@ -91,6 +95,7 @@ struct Child {
     signals: SignalFd,
     /// Listeners that the runner accepts for the worker.
     listeners: Vec<OwnedFd>,
+    reports_children: bool,
 }
 
 /// Reads the policy, becomes a holder, and starts the worker in the best tier that the kernel grants.
@@ -112,7 +117,15 @@ fn fork_worker(session: OwnedFd, control: &UnixStream) -> Result<Side, StepError
             Attempt::Worker => return Ok(Side::Worker),
             Attempt::Holder { pid, channel, start, listeners } => {
                 silence(session, &null)?;
-                return Ok(Side::Holder(Child { pid, init: Some(channel), start, signals, listeners }));
+                let reports_children = policy.reports_children;
+                return Ok(Side::Holder(Child {
+                    pid,
+                    init: Some(channel),
+                    start,
+                    signals,
+                    listeners,
+                    reports_children,
+                }));
             }
             Attempt::Refused(reason) => report.missing.push(format!("namespaces: {reason}")),
         }
@@ -139,7 +152,8 @@ fn fork_worker(session: OwnedFd, control: &UnixStream) -> Result<Side, StepError
     drop(writer);
     silence(session, &null)?;
     let start = StartReader::new(reader);
-    Ok(Side::Holder(Child { pid: worker, init: None, start, signals, listeners: Vec::new() }))
+    let reports_children = policy.reports_children;
+    Ok(Side::Holder(Child { pid: worker, init: None, start, signals, listeners: Vec::new(), reports_children }))
 }
 
 /// The holder keeps no end of what belongs to the worker, so that the runner sees each of them end.
@@ -221,7 +235,7 @@ fn fork_init(
             reap_init(pid);
             Ok(Attempt::Refused(reason))
         }
-        Some(Message::Ended { .. }) | None => {
+        Some(Message::Ended { .. } | Message::ChildEnded { .. }) | None => {
             reap_init(pid);
             Err(StepError { step: Step::Namespaces, error: "process 1 ended before it was ready".to_owned() })
         }
@@ -305,6 +319,12 @@ struct Holder {
     child: Pid,
     /// To process 1, where there is one.
     init: Option<UnixStream>,
+    /// What process 1 says.
+    inside: LineDecoder,
+    /// The worker's raw wait status, as process 1 has said it.
+    ended_inside: Option<i32>,
+    /// Whether the ends of other children are for the runner to know.
+    reports_children: bool,
     /// Listeners that go to the runner once the worker runs.
     listeners: Vec<OwnedFd>,
     /// The worker's raw wait status, once it was reaped.
@@ -323,6 +343,9 @@ impl Holder {
             if ready.start {
                 self.read_start();
             }
+            if ready.inside {
+                self.listen_inside();
+            }
             if ready.signals {
                 self.reap();
             }
@@ -340,12 +363,16 @@ impl Holder {
             PollFd::new(self.control.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
         ];
+        // Without children to report process 1 speaks once, at its end, which comes as a signal.
+        let inside = self.init.as_ref().filter(|_| self.reports_children);
+        fds.extend(inside.map(|init| PollFd::new(init.as_fd(), PollFlags::POLLIN)));
         fds.extend(self.start.as_ref().map(|start| PollFd::new(start.as_fd(), PollFlags::POLLIN)));
         if poll(&mut fds, timeout).is_err() {
             return Ready::default();
         }
         let ready = |index: usize| fds.get(index).and_then(PollFd::any).unwrap_or(false);
-        Ready { control: ready(0), signals: ready(1), start: ready(2) }
+        let start = 2 + usize::from(inside.is_some());
+        Ready { control: ready(0), signals: ready(1), inside: inside.is_some() && ready(2), start: ready(start) }
     }
 
     /// Takes in what the worker says about its start.
@@ -390,9 +417,13 @@ impl Holder {
     fn reap(&mut self) -> bool {
         while let Ok(Some(_)) = self.signals.read_signal() {}
         loop {
-            match raw::try_wait(None) {
-                Ok(Some((pid, status))) if pid == self.child && self.status.is_none() => {
-                    self.status = Some(self.status_inside().unwrap_or(status));
+            match raw::try_reap_any() {
+                Ok(Some(Reaped { pid, status, .. })) if pid == self.child && self.status.is_none() => {
+                    self.listen_inside();
+                    self.status = Some(self.ended_inside.unwrap_or(status));
+                }
+                Ok(Some(Reaped { pid, status, usage })) if self.reports_children && self.init.is_none() => {
+                    report(&self.control, &Report::ChildExited { pid: pid.as_raw(), raw_status: status, usage });
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => return false,
@@ -422,12 +453,29 @@ impl Holder {
         }
     }
 
-    /// What process 1 has said about the end of the worker before it ended itself; nothing when it was killed.
-    fn status_inside(&mut self) -> Option<i32> {
-        let (message, _) = receive(self.init.as_ref()?).ok()?;
-        let Some(Message::Ended { raw_status, killed }) = message else { return None };
-        self.killed_inside = killed;
-        Some(raw_status)
+    /// Takes in what process 1 has said. The last that it says before it ends itself is the worker's status; one that was
+    /// killed has not said it.
+    fn listen_inside(&mut self) {
+        let Some(mut channel) = self.init.as_ref() else { return };
+        let mut buffer = [0; CONTROL_MESSAGE_BYTES_MAX];
+        loop {
+            while let Ok(Some(message)) = self.inside.next_message() {
+                match message {
+                    Message::ChildEnded { pid, raw_status, usage } => {
+                        report(&self.control, &Report::ChildExited { pid, raw_status, usage });
+                    }
+                    Message::Ended { raw_status, killed } => {
+                        self.killed_inside = killed;
+                        self.ended_inside = Some(raw_status);
+                    }
+                    Message::Ready | Message::Refused(_) | Message::Failed { .. } => {}
+                }
+            }
+            match channel.read(&mut buffer) {
+                Ok(bytes) if bytes > 0 => self.inside.push(&buffer[..bytes]),
+                Ok(_) | Err(_) => return,
+            }
+        }
     }
 
     /// Kills and reaps until this process has no descendant, and reports.
@@ -477,6 +525,7 @@ impl Holder {
 struct Ready {
     control: bool,
     signals: bool,
+    inside: bool,
     start: bool,
 }
 

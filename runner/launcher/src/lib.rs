@@ -31,6 +31,7 @@
 
 mod control;
 mod exit;
+mod fork;
 mod holder;
 mod launch;
 pub mod limits;
@@ -47,14 +48,17 @@ mod worker;
 
 pub use control::{ControlError, Order, Report, ReportDecoder, Step, Usage, encode_order};
 pub use exit::{Exit, describe_exit};
+pub use fork::{ForkedProcess, ProcessKiller};
 pub use holder::launcher_main;
 pub use launch::{LaunchError, Launched, Launcher};
 pub use memory::{MemoryGauge, MemoryGlance, MemoryUse};
 pub use nix::unistd::Pid;
 pub use policy::{LaunchPolicy, PolicyError, ResourceLimits};
 pub use probe::{PROBE_ARGUMENT, ProbeResult, ProbeTargets, probe_main, read_probe};
-pub use receive::receive_with;
-pub use sandbox::{Access, Emulation, Endpoint, Network, PathGrant, Sandbox, SeccompProfile, seccomp_filters};
+pub use receive::{pass_senders, receive_with, receive_with_sender, send_with};
+pub use sandbox::{
+    Access, Emulation, Endpoint, Network, PathGrant, Sandbox, SeccompProfile, seccomp_filters, worker_filters,
+};
 pub use sweep::Swept;
 
 /// First argument that turns the binary into a launcher: `main` calls [`launcher_main`] when it sees it,

@@ -32,6 +32,9 @@ pub struct LaunchPolicy {
     /// Preference of the out-of-memory killer, -1000 to 1000; `None` keeps the runner's. Missing
     /// permission is reported, not an error.
     pub oom_score_adj: Option<i32>,
+    /// Whether the program makes processes of its own that the runner treats as workers, each left to this process's reaper:
+    /// their ends are then reported, as [`crate::Report::ChildExited`].
+    pub reports_children: bool,
     /// What confines it beyond its limits; `None` leaves it with the runner's own rights.
     pub sandbox: Option<Sandbox>,
 }
@@ -49,6 +52,7 @@ impl LaunchPolicy {
             umask: limits::UMASK,
             nice: None,
             oom_score_adj: Some(limits::OOM_SCORE_ADJ),
+            reports_children: false,
             sandbox: None,
         }
     }

@@ -11,6 +11,8 @@ use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid};
 
+use crate::control::Usage;
+
 /// Forks; `None` in the child. Only for [`crate::launcher_main`], whose process has one thread.
 pub(crate) fn fork() -> io::Result<Option<Pid>> {
     // SAFETY: a launcher starts no thread before it forks, so no lock can be held by a thread that the
@@ -75,26 +77,50 @@ fn open_descriptors() -> io::Result<Vec<RawFd>> {
     Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
 }
 
-/// Reaps `child` (`None`: any child) if it has ended, and gives its raw wait status. nix decodes the status
-/// and loses a child that a real-time signal ended.
+/// A child that was reaped.
+pub(crate) struct Reaped {
+    pub(crate) pid: Pid,
+    /// Raw wait status. nix decodes it and loses a child that a real-time signal ended.
+    pub(crate) status: i32,
+    pub(crate) usage: Usage,
+}
+
+/// Reaps `child` (`None`: any child) if it has ended, and gives its raw wait status.
 ///
 /// # Errors
 /// `ECHILD` where there is no such child.
 pub(crate) fn try_wait(child: Option<Pid>) -> Result<Option<(Pid, i32)>, Errno> {
+    Ok(reap(child, libc::WNOHANG)?.map(|reaped| (reaped.pid, reaped.status)))
+}
+
+/// The same with what it used.
+pub(crate) fn try_reap_any() -> Result<Option<Reaped>, Errno> {
+    reap(None, libc::WNOHANG)
+}
+
+fn reap(child: Option<Pid>, flags: i32) -> Result<Option<Reaped>, Errno> {
     let mut status = 0;
+    // SAFETY: a structure of numbers, for which zero is valid.
+    let mut used: libc::rusage = unsafe { std::mem::zeroed() };
     loop {
-        // SAFETY: the pointer is to a local integer; no usage is asked for.
-        let result = unsafe {
-            libc::wait4(
-                child.map_or(-1, Pid::as_raw),
-                &raw mut status,
-                libc::WNOHANG | libc::__WALL,
-                std::ptr::null_mut(),
-            )
-        };
+        // SAFETY: the pointers are to local values of the right types.
+        let result =
+            unsafe { libc::wait4(child.map_or(-1, Pid::as_raw), &raw mut status, flags | libc::__WALL, &raw mut used) };
         match Errno::result(result) {
             Ok(0) => return Ok(None),
-            Ok(pid) => return Ok(Some((Pid::from_raw(pid), status))),
+            Ok(pid) => {
+                let microseconds = |time: libc::timeval| {
+                    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+                    seconds.saturating_mul(1_000_000).saturating_add(u64::try_from(time.tv_usec).unwrap_or(0))
+                };
+                let usage = Usage {
+                    user_us: microseconds(used.ru_utime),
+                    system_us: microseconds(used.ru_stime),
+                    // The kernel counts in KiB.
+                    max_rss_bytes: u64::try_from(used.ru_maxrss).unwrap_or(0).saturating_mul(1024),
+                };
+                return Ok(Some(Reaped { pid: Pid::from_raw(pid), status, usage }));
+            }
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
@@ -151,21 +177,12 @@ pub(crate) fn fork_into(namespaces: CloneFlags) -> io::Result<Option<Pid>> {
     Ok((pid != 0).then(|| Pid::from_raw(pid)))
 }
 
-/// Waits for any child to end and gives its raw wait status.
+/// Waits for any child to end.
 ///
 /// # Errors
 /// `ECHILD` when there is no child left.
-pub(crate) fn wait_any() -> Result<(Pid, i32), Errno> {
-    let mut status = 0;
-    loop {
-        // SAFETY: the pointer is to a local integer; no usage is asked for.
-        let result = unsafe { libc::wait4(-1, &raw mut status, libc::__WALL, std::ptr::null_mut()) };
-        match Errno::result(result) {
-            Ok(pid) => return Ok((Pid::from_raw(pid), status)),
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
+pub(crate) fn wait_any() -> Result<Reaped, Errno> {
+    reap(None, 0)?.ok_or(Errno::ECHILD)
 }
 
 /// A detached copy of the mounts below `path`.

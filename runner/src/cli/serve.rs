@@ -18,7 +18,7 @@ use crate::host::{Overflow, Retention, RetentionLimits};
 use crate::limits;
 use crate::plugin_repository::DEFAULT_REPOSITORY;
 use crate::server::{Server, StartError};
-use crate::trigger::TriggerKind;
+use crate::trigger::{PermissionPolicy, TriggerKind};
 
 /// `serve`.
 #[derive(Debug, Args)]
@@ -103,6 +103,9 @@ pub(super) struct ServeArgs {
     /// Memory of one worker and all that it starts, unless its trigger says otherwise, MiB.
     #[arg(long, env = "BULKHEAD_WORKER_MEMORY_MIB", default_value_t = limits::WORKER_MEMORY_BYTES >> 20, value_name = "MIB", value_parser = clap::value_parser!(u64).range(limits::WORKER_MEMORY_BYTES_MIN >> 20..=1 << 30))]
     worker_memory_mib: u64,
+    /// File with the most that triggers may be granted and with limits for those that name none; see SECURITY.md.
+    #[arg(long, env = "BULKHEAD_PERMISSIONS", value_name = "FILE", value_parser = permission_policy)]
+    permissions: Option<PermissionPolicy>,
     /// Invocations of one asynchronous trigger that run at a time, each in a worker of its own.
     #[arg(long, env = "INFLUXDB3_ASYNC_TRIGGER_CONCURRENCY_LIMIT", default_value_t = limits::ASYNC_WORKERS_MAX, value_name = "N")]
     async_trigger_concurrency_limit: usize,
@@ -185,6 +188,12 @@ enum PackageManagerName {
     Disabled,
 }
 
+/// An operator who has written a ceiling does not want a server without it.
+fn permission_policy(path: &str) -> Result<PermissionPolicy, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    PermissionPolicy::read(&text)
+}
+
 /// The gRPC API has no authentication either.
 fn grpc_bind(text: &str) -> Result<Address, String> {
     let address: Address = text.parse()?;
@@ -244,6 +253,7 @@ impl ServeArgs {
         config.worker_memory_bytes = self.worker_memory_mib << 20;
         config.async_workers_max = self.async_trigger_concurrency_limit;
         config.shutdown_timeout = self.shutdown_timeout;
+        config.permission_policy = self.permissions.unwrap_or_default();
         config.emulate = self.sandbox_emulate.map(EmulationName::emulation);
         config
     }

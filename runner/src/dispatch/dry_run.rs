@@ -137,7 +137,7 @@ pub(super) async fn run(
         queue_timeout: None,
         body: (kind == TriggerKind::Request).then_some(sink),
     };
-    let pool = Pool::new(parts.supervisor.clone(), spec, 1);
+    let pool = Pool::for_one_call(parts.supervisor.clone(), spec);
     let (result, streamed) = tokio::join!(pool.run(call), collect(body, &cancel));
     let mut report = DryRunReport::default();
     let streamed = match streamed {

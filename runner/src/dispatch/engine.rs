@@ -37,7 +37,7 @@ use crate::limits;
 use crate::logs::{Level, LogStore};
 use crate::metrics::Metrics;
 use crate::plugin_files::PluginFiles;
-use crate::supervisor::{Pool, Supervisor, WorkerSpec};
+use crate::supervisor::{Pool, Supervisor, WorkerSpec, check_ceiling};
 use crate::trigger::{PluginLocation, TriggerDefinition, TriggerId, TriggerKind};
 
 /// What an engine is made of.
@@ -268,6 +268,7 @@ impl Engine {
     pub async fn create(&self, mut definition: TriggerDefinition, check: PluginCheck) -> Result<(), EngineError> {
         definition.check_name()?;
         definition.permissions.check()?;
+        check_ceiling(&self.parts.supervisor, &definition.permissions, self.parts.files.plugin_dir())?;
         definition.delivery.check(&definition.spec, failure::is_word).map_err(EngineError::Settings)?;
         self.check_database(&definition.id)?;
         if self.parts.catalog.get(&definition.id).is_some() {
@@ -623,7 +624,7 @@ impl Engine {
             plugin: Box::new(move || files.resolve(&plugin).map_err(|error| error.to_string())),
             entry_point: entry_point(definition.spec.kind()),
             arguments: definition.arguments.clone(),
-            permissions: definition.permissions.clone(),
+            permissions: parts.supervisor.settings.permission_policy.complete(definition.permissions.clone()),
             plugin_dir: parts.files.plugin_dir().map(std::path::Path::to_owned),
             log: log.clone(),
             questions: Arc::clone(&questions) as _,

@@ -5,7 +5,7 @@ use crate::host::HostError;
 use crate::journal::StoreError;
 use crate::limits;
 use crate::plugin_files::PluginFileError;
-use crate::trigger::{PermissionError, TriggerKind, TriggerNameError};
+use crate::trigger::{BeyondCeiling, PermissionError, TriggerKind, TriggerNameError};
 
 /// A change that was not made.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,9 @@ pub enum EngineError {
     /// A grant makes no sense.
     #[error(transparent)]
     Permission(#[from] PermissionError),
+    /// A grant is more than the operator allows.
+    #[error(transparent)]
+    Ceiling(#[from] BeyondCeiling),
     /// Another trigger of the database answers on this path.
     #[error("request path '{path}' is taken by trigger '{by}'; in a database a path belongs to one trigger")]
     PathTaken {

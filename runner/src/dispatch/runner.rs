@@ -316,7 +316,7 @@ impl TriggerRunner {
             // The host did not take its writes.
             FailureKind::Unspecified => Some(TriggerState::Failed),
             FailureKind::Load | FailureKind::Environment | FailureKind::Start => Some(TriggerState::Failed),
-            FailureKind::Signal | FailureKind::Exit | FailureKind::Protocol
+            FailureKind::Signal | FailureKind::Exit | FailureKind::Memory | FailureKind::Protocol
                 if self.pool.faults().is_some_and(|(count, _)| count > 1) =>
             {
                 Some(TriggerState::Backoff)

@@ -45,7 +45,7 @@ impl Supervisor {
         let (tell, told) = oneshot::channel();
         let supervisor = self.clone();
         self.tracker.spawn(nursery::run(move |nursery| async move {
-            match start::start(&supervisor, &spec, &nursery, &CancellationToken::new()).await {
+            match start::start(&supervisor, &spec, (&nursery, None), &CancellationToken::new()).await {
                 Ok(worker) => {
                     // Its end is nothing to wait for. Nor is there anybody to tell when the client has left.
                     let _ = tell.send(Ok(()));

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Supervisor, WorkerSpec};
 use crate::environment::Environment;
 use crate::limits;
-use crate::trigger::Permissions;
+use crate::trigger::{BeyondCeiling, Permissions};
 
 /// Users that no system gives to people, services or containers.
 const FREE_USERS: std::ops::Range<u32> = 0x7000_0000..0x7fff_0000;
@@ -27,6 +27,8 @@ pub(super) fn policy(
     id: Uuid,
 ) -> Result<LaunchPolicy, String> {
     let permissions = &spec.permissions;
+    // It may have been granted before there was a ceiling, and a link may lead elsewhere by now.
+    check_ceiling(supervisor, permissions, spec.plugin_dir.as_deref()).map_err(|beyond| beyond.to_string())?;
     let scratch = supervisor.settings.homes.join(id.to_string());
     let cwd = spec.plugin_dir.clone().unwrap_or_else(|| PathBuf::from("/"));
     let mut policy = LaunchPolicy::new(&environment.python, cwd);
@@ -43,6 +45,43 @@ pub(super) fn policy(
     policy.env = variables(spec, environment);
     policy.sandbox = Some(sandbox(supervisor, spec, environment, plugin, scratch)?);
     Ok(policy)
+}
+
+/// Compares what a trigger is granted with what the operator allows.
+///
+/// # Errors
+/// The first grant that is more.
+pub fn check_ceiling(
+    supervisor: &Supervisor,
+    permissions: &Permissions,
+    plugin_dir: Option<&Path>,
+) -> Result<(), BeyondCeiling> {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    supervisor.settings.permission_policy.check(permissions, plugin_dir, &real)
+}
+
+/// What the process of a zygote starts with: the same, and what it needs to fork workers.
+pub(super) fn zygote_policy(
+    supervisor: &Supervisor,
+    spec: &WorkerSpec,
+    (environment, plugin): (&Environment, &Path),
+    id: Uuid,
+    workers_max: usize,
+) -> Result<LaunchPolicy, String> {
+    let mut policy = policy(supervisor, spec, environment, plugin, id)?;
+    policy.args.push(plugin.to_string_lossy().into_owned());
+    policy.reports_children = true;
+    // The kernel counts the processes and threads of all workers together, of the zygote, and of a copy that is being made.
+    let workers = u64::try_from(workers_max).unwrap_or(u64::MAX);
+    policy.resources.processes = policy.resources.processes.map(|each| each.saturating_mul(workers).saturating_add(2));
+    if let Some(sandbox) = &mut policy.sandbox {
+        sandbox.filters = seccomp_filters(profile(&sandbox.network, false, true))?;
+    }
+    Ok(policy)
+}
+
+fn profile(network: &Network, subprocesses: bool, forks_workers: bool) -> SeccompProfile {
+    SeccompProfile { subprocesses, internet_sockets: *network != Network::None, forks_workers }
 }
 
 /// Memory of a worker and all that it starts, bytes.
@@ -65,7 +104,7 @@ fn sandbox(
     let permissions = &spec.permissions;
     let network = network(permissions)?;
     let subprocesses = may_fork(spec);
-    let profile = SeccompProfile { subprocesses, internet_sockets: network != Network::None };
+    let profile = profile(&network, subprocesses, false);
     let mut paths = vec![
         PathGrant::new(&environment.path, Access::Execute),
         PathGrant::new(supervisor.package.directory(), Access::Read),

@@ -108,10 +108,13 @@ pub(super) enum Event {
 pub(super) async fn run(slot: Slot, first: Job, nursery: Spawner) {
     let shared = Arc::clone(slot.shared());
     let (mut current, mut taken) = (first, Instant::now());
-    let mut worker = match start::start(&shared.supervisor, &shared.spec, &nursery, &current.call.cancel).await {
-        Ok(worker) => worker,
-        Err(failure) => return not_started(&shared, Caller::of(current, taken), failure, taken.elapsed()),
-    };
+    let mut worker =
+        match start::start(&shared.supervisor, &shared.spec, (&nursery, shared.zygote.as_ref()), &current.call.cancel)
+            .await
+        {
+            Ok(worker) => worker,
+            Err(failure) => return not_started(&shared, Caller::of(current, taken), failure, taken.elapsed()),
+        };
     let mut alarm = Alarm::new();
     // The first job alone had to wait for the start.
     let mut start = taken.elapsed();
@@ -133,7 +136,14 @@ pub(super) async fn run(slot: Slot, first: Job, nursery: Spawner) {
         if worker.is_outdated(&shared.spec) {
             worker.leave(&shared.spec).await;
             let starting = Instant::now();
-            match start::start(&shared.supervisor, &shared.spec, &nursery, &current.call.cancel).await {
+            match start::start(
+                &shared.supervisor,
+                &shared.spec,
+                (&nursery, shared.zygote.as_ref()),
+                &current.call.cancel,
+            )
+            .await
+            {
                 Ok(fresh) => worker = fresh,
                 Err(failure) => return not_started(&shared, Caller::of(current, taken), failure, starting.elapsed()),
             }

@@ -7,6 +7,7 @@ mod alarm;
 mod check;
 mod confine;
 mod end;
+mod examine;
 mod forward;
 mod kernel_view;
 mod lane;
@@ -20,6 +21,7 @@ mod restart;
 mod start;
 mod stdio;
 mod watchdog;
+mod zygote;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,8 +36,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-pub use confine::free_user;
+pub use confine::{check_ceiling, free_user};
 pub use end::WorkerEnd;
+pub use examine::{Examination, examine};
 pub use kernel_view::{ProcessUsage, kernel_view, process_usage};
 pub use package::{PackageError, WorkerPackage};
 pub use pool::Pool;
@@ -50,7 +53,7 @@ use crate::environment::EnvironmentStore;
 use crate::host::FeedTable;
 use crate::logs::LogWriter;
 use crate::session::Questions;
-use crate::trigger::{Permissions, TriggerId};
+use crate::trigger::{PermissionPolicy, Permissions, TriggerId};
 
 /// What all workers of a runner share.
 #[derive(Clone)]
@@ -73,6 +76,18 @@ pub struct Supervisor {
     pub settings: WorkerSettings,
 }
 
+impl Supervisor {
+    /// Starts a process as confined as a worker and says aloud what of the sandbox this machine does not grant.
+    pub async fn warn_of_lost_layers(&self) {
+        let (launcher, emulate) = (Arc::clone(&self.launcher), self.settings.emulate);
+        match tokio::task::spawn_blocking(move || examine(&launcher, emulate)).await {
+            Ok(Ok(examination)) => self.registry.warn_of_lost(&examination.missing),
+            Ok(Err(reason)) => tracing::warn!("sandbox: {reason}; every call of a plugin will fail"),
+            Err(error) => tracing::warn!("sandbox: it could not be tried: {error}"),
+        }
+    }
+}
+
 /// Settings of the operator for all workers.
 #[derive(Debug, Clone)]
 pub struct WorkerSettings {
@@ -86,6 +101,8 @@ pub struct WorkerSettings {
     pub homes: PathBuf,
     /// An environment to imitate.
     pub emulate: Option<Emulation>,
+    /// What triggers may be granted at most, and limits of those that name none.
+    pub permission_policy: Arc<PermissionPolicy>,
 }
 
 /// What the workers of one trigger are for.

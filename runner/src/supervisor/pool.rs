@@ -15,6 +15,7 @@ use super::end::WorkerEnd;
 use super::lane::{self, Job, Reply};
 use super::queue::{Next, Placed, Queue};
 use super::restart::{Admission, BreakerState, Restart};
+use super::zygote::ZygoteSlot;
 use super::{Call, CallCosts, CallEnd, CallEvent, CallResult, Supervisor, WorkerSpec};
 use crate::plugin_files;
 use crate::session::{arrow_ipc, nursery};
@@ -34,6 +35,8 @@ pub struct Pool {
 pub(super) struct Shared {
     pub(super) supervisor: Supervisor,
     pub(super) spec: WorkerSpec,
+    /// Makes its workers, unless it is to do without.
+    pub(super) zygote: Option<ZygoteSlot>,
     restart: Mutex<Restart>,
     queue: Mutex<Queue<Job>>,
 }
@@ -84,8 +87,18 @@ impl Pool {
     /// A pool of at most `workers_max` workers.
     #[must_use]
     pub fn new(supervisor: Supervisor, spec: WorkerSpec, workers_max: usize) -> Self {
+        Self::with_zygote(supervisor, spec, workers_max, Some(ZygoteSlot::new(workers_max)))
+    }
+
+    /// A pool for a single call, which is not worth a zygote.
+    #[must_use]
+    pub fn for_one_call(supervisor: Supervisor, spec: WorkerSpec) -> Self {
+        Self::with_zygote(supervisor, spec, 1, None)
+    }
+
+    fn with_zygote(supervisor: Supervisor, spec: WorkerSpec, workers_max: usize, zygote: Option<ZygoteSlot>) -> Self {
         let queue = Mutex::new(Queue::new(workers_max.max(1)));
-        let shared = Arc::new(Shared { supervisor, spec, restart: Mutex::default(), queue });
+        let shared = Arc::new(Shared { supervisor, spec, zygote, restart: Mutex::default(), queue });
         Self { shared, tickets: AtomicU64::new(0), probed: Notify::new() }
     }
 
@@ -154,9 +167,12 @@ impl Pool {
         self.shared.restart.lock().state()
     }
 
-    /// Lets the idle workers leave. Calls that run go on.
+    /// Lets the idle workers leave, and makes no more of them in advance. Calls that run go on.
     pub fn retire_idle(&self) {
         self.shared.queue.lock().retire_idle();
+        if let Some(zygote) = &self.shared.zygote {
+            zygote.close();
+        }
     }
 
     /// What a crash loop has led to, when there is one.

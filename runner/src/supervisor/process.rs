@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bulkhead_launcher::{
-    Endpoint, LaunchError, LaunchPolicy, Launched, Launcher, MemoryGauge, Network, Order, Pid, Report, ReportDecoder,
-    Sandbox, Usage, encode_order, receive_with,
+    Endpoint, LaunchError, LaunchPolicy, Launcher, MemoryGauge, Network, Order, Pid, Report, ReportDecoder, Sandbox,
+    Usage, encode_order, receive_with,
 };
 use tokio::io::Interest;
 use tokio::net::UnixStream;
@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::forward::Forwards;
 use super::stdio::{self, Tail};
 use super::watchdog::{Excess, Kill, Watch, Watchdog};
+use super::zygote::Forked;
 use crate::logs::{Level, LogWriter, Source};
 
 /// Time for a holder to report the end of a tree that it was told to kill, before it is killed itself.
@@ -30,17 +31,33 @@ const REAP_LOOKS_MAX: u32 = 400;
 /// Time for the output of a dead process to be read; its writers are gone, so only the reader's pace counts.
 const OUTPUT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A started process tree.
+/// A started process, with what it starts.
 #[derive(Debug)]
 pub(super) struct WorkerProcess {
+    tree: Tree,
+    stderr: Arc<Tail>,
+    output: Vec<JoinHandle<()>>,
+    /// Looks at its memory, once it runs.
+    watch: Option<Watch>,
+    log: LogWriter,
+}
+
+/// Who holds a process.
+#[derive(Debug)]
+enum Tree {
+    /// A holder of its own.
+    Launched(Box<Launched>),
+    /// The holder of the zygote that has forked it. It starts nothing.
+    Forked(Forked),
+}
+
+/// A process tree with a holder.
+#[derive(Debug)]
+struct Launched {
     launcher: Arc<Launcher>,
     holder: Pid,
     control: UnixStream,
     decoder: ReportDecoder,
-    /// Looks at its memory, once it runs.
-    watch: Option<Watch>,
-    stderr: Arc<Tail>,
-    output: Vec<JoinHandle<()>>,
     /// Hosts that the worker was granted, and the connections to them.
     endpoints: Vec<Endpoint>,
     forwards: Forwards,
@@ -79,38 +96,134 @@ impl WorkerProcess {
             Some(Sandbox { scratch, .. }) => (Vec::new(), Some(scratch.clone())),
             None => (Vec::new(), None),
         };
-        let launched = {
+        let started = {
             let launcher = Arc::clone(&launcher);
             // The file system may be slow, and the start takes a millisecond at best.
             tokio::task::spawn_blocking(move || launcher.launch(&policy, session))
                 .await
                 .map_err(|error| LaunchError::Descriptors(io::Error::other(error)))??
         };
-        let Launched { holder, control, stdout, stderr, .. } = launched;
-        let tail = Arc::new(Tail::default());
-        let output = vec![
-            tracker.spawn(stdio::drain(stdout, Source::Stdout, log.clone(), None)),
-            tracker.spawn(stdio::drain(stderr, Source::Stderr, log.clone(), Some(Arc::clone(&tail)))),
-        ];
+        let bulkhead_launcher::Launched { holder, control, stdout, stderr, .. } = started;
+        let (stderr, output) = drains(stdout, stderr, &log, tracker);
         let control = UnixStream::from_std(control).map_err(LaunchError::Descriptors)?;
-        Ok(Self {
-            launcher,
-            holder,
-            control,
-            decoder: ReportDecoder::new(),
-            watch: None,
-            stderr: tail,
-            output,
-            endpoints,
-            forwards: Forwards::default(),
-            scratch,
-            log,
-        })
+        let decoder = ReportDecoder::new();
+        let forwards = Forwards::default();
+        let launched = Launched { launcher, holder, control, decoder, endpoints, forwards, scratch, log: log.clone() };
+        Ok(Self { tree: Tree::Launched(Box::new(launched)), stderr, output, watch: None, log })
     }
 
+    /// Takes over a process that a zygote has forked, with the reading ends of its standard output and error.
+    pub(super) fn forked(
+        forked: Forked,
+        [stdout, stderr]: [OwnedFd; 2],
+        log: LogWriter,
+        tracker: &TaskTracker,
+    ) -> Self {
+        let (stderr, output) = drains(stdout, stderr, &log, tracker);
+        Self { tree: Tree::Forked(forked), stderr, output, watch: None, log }
+    }
+
+    /// The next report. Cancel safe.
+    pub(super) async fn report(&mut self) -> Result<Report, ProcessEnd> {
+        match &mut self.tree {
+            Tree::Launched(launched) => launched.report().await,
+            Tree::Forked(forked) => {
+                let Some(end) = &mut forked.end else { return Err(ProcessEnd::HolderKilled) };
+                let ended = end.await;
+                forked.end = None;
+                let (raw_status, usage) = ended.map_err(|_| ProcessEnd::HolderKilled)?;
+                Ok(Report::Exited { raw_status, usage, killed_descendants: 0, remaining_descendants: 0 })
+            }
+        }
+    }
+
+    /// Has a running worker's memory watched.
+    pub(super) fn watch(&mut self, watchdog: &Watchdog, gauge: MemoryGauge, limit: u64) {
+        let kill = match &self.tree {
+            Tree::Launched(launched) => launched.control.as_fd().try_clone_to_owned().map(|fd| Kill::Order(fd.into())),
+            Tree::Forked(forked) => forked.process.killer().map(Kill::Process),
+        };
+        match kill {
+            Ok(kill) => self.watch = Some(watchdog.watch(gauge, limit, kill)),
+            Err(error) => self.log.runner(Level::Warn, None, format!("its memory cannot be watched: {error}")),
+        }
+    }
+
+    /// What the worker was killed for, if it held too much memory.
+    pub(super) fn excess(&self) -> Option<Excess> {
+        self.watch.as_ref().and_then(Watch::excess)
+    }
+
+    /// The end of the process. Cancel safe.
+    pub(super) async fn ended(&mut self) -> ProcessEnd {
+        loop {
+            match self.report().await {
+                Ok(Report::Started { .. } | Report::ChildExited { .. }) => {}
+                Ok(Report::Failed { step, error }) => return ProcessEnd::NotStarted(format!("{step}: {error}")),
+                Ok(Report::Exited { raw_status, usage, .. }) => return ProcessEnd::Exited { raw_status, usage },
+                Err(end) => return end,
+            }
+        }
+    }
+
+    /// Has the process killed, with all that it has started. The end comes as a report.
+    pub(super) fn kill(&self) {
+        match &self.tree {
+            Tree::Launched(launched) => launched.kill(),
+            Tree::Forked(forked) => forked.process.kill(),
+        }
+    }
+
+    /// Makes sure that nothing of the process is left, and returns how it ended and its last words. `end` is the end when it
+    /// has been reported already; otherwise it is killed.
+    pub(super) async fn bury(mut self, end: Option<ProcessEnd>) -> (ProcessEnd, String) {
+        let end = match end {
+            Some(end) => end,
+            None => {
+                self.kill();
+                match timeout(KILL_REPORT_TIMEOUT, self.ended()).await {
+                    Ok(end) => end,
+                    Err(_) => {
+                        if let Tree::Launched(launched) = &self.tree {
+                            launched.launcher.kill_holder(launched.holder);
+                        }
+                        ProcessEnd::HolderKilled
+                    }
+                }
+            }
+        };
+        if let Tree::Launched(launched) = &mut self.tree {
+            launched.bury(&end).await;
+        }
+        for task in std::mem::take(&mut self.output) {
+            if timeout(OUTPUT_TIMEOUT, task).await.is_err() {
+                self.log.runner(Level::Warn, None, "output of a dead worker did not end; the rest of it is lost");
+            }
+        }
+        let tail = self.stderr.text();
+        (end, tail)
+    }
+}
+
+/// Reads both outputs to their ends; standard error's is kept.
+fn drains(
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+    log: &LogWriter,
+    tracker: &TaskTracker,
+) -> (Arc<Tail>, Vec<JoinHandle<()>>) {
+    let tail = Arc::new(Tail::default());
+    let output = vec![
+        tracker.spawn(stdio::drain(stdout, Source::Stdout, log.clone(), None)),
+        tracker.spawn(stdio::drain(stderr, Source::Stderr, log.clone(), Some(Arc::clone(&tail)))),
+    ];
+    (tail, output)
+}
+
+impl Launched {
     /// The next report. An end of the stream, or garbage from a holder that a plugin got hold of, means that the
     /// holder is gone. Cancel safe.
-    pub(super) async fn report(&mut self) -> Result<Report, ProcessEnd> {
+    async fn report(&mut self) -> Result<Report, ProcessEnd> {
         loop {
             match self.decoder.next_report() {
                 Ok(Some(report)) => return Ok(report),
@@ -138,54 +251,15 @@ impl WorkerProcess {
         }
     }
 
-    /// Has a running worker's memory watched.
-    pub(super) fn watch(&mut self, watchdog: &Watchdog, gauge: MemoryGauge, limit: u64) {
-        match self.control.as_fd().try_clone_to_owned() {
-            Ok(control) => self.watch = Some(watchdog.watch(gauge, limit, Kill::Order(control.into()))),
-            Err(error) => self.log.runner(Level::Warn, None, format!("its memory cannot be watched: {error}")),
-        }
-    }
-
-    /// What the worker was killed for, if it held too much memory.
-    pub(super) fn excess(&self) -> Option<Excess> {
-        self.watch.as_ref().and_then(Watch::excess)
-    }
-
-    /// The end of the tree. Cancel safe.
-    pub(super) async fn ended(&mut self) -> ProcessEnd {
-        loop {
-            match self.report().await {
-                Ok(Report::Started { .. }) => {}
-                Ok(Report::Failed { step, error }) => return ProcessEnd::NotStarted(format!("{step}: {error}")),
-                Ok(Report::Exited { raw_status, usage, .. }) => return ProcessEnd::Exited { raw_status, usage },
-                Err(end) => return end,
-            }
-        }
-    }
-
     /// Asks the holder to kill the tree. The end comes as a report.
-    pub(super) fn kill(&self) {
+    fn kill(&self) {
         let Ok(order) = encode_order(Order::Kill) else { return };
         // A socket that takes nothing has a holder that reads nothing; `bury` kills that holder.
         let _ = self.control.try_write(&order);
     }
 
-    /// Makes sure that nothing of the tree is left, and returns how it ended and its last words. `end` is the end when it
-    /// has been reported already; otherwise the tree is killed.
-    pub(super) async fn bury(mut self, end: Option<ProcessEnd>) -> (ProcessEnd, String) {
-        let end = match end {
-            Some(end) => end,
-            None => {
-                self.kill();
-                match timeout(KILL_REPORT_TIMEOUT, self.ended()).await {
-                    Ok(end) => end,
-                    Err(_) => {
-                        self.launcher.kill_holder(self.holder);
-                        ProcessEnd::HolderKilled
-                    }
-                }
-            }
-        };
+    /// Waits for the holder to be gone, and removes what the tree has left.
+    async fn bury(&mut self, end: &ProcessEnd) {
         if !matches!(end, ProcessEnd::HolderKilled) {
             // The holder outlives its last report while killed descendants are still ending.
             let _ = timeout(KILL_REPORT_TIMEOUT, async { while self.report().await.is_ok() {} }).await;
@@ -199,13 +273,6 @@ impl WorkerProcess {
                 tracing::warn!("temporary files of a worker in {}: {error}", scratch.display());
             }
         }
-        for task in std::mem::take(&mut self.output) {
-            if timeout(OUTPUT_TIMEOUT, task).await.is_err() {
-                self.log.runner(Level::Warn, None, "output of a dead worker did not end; the rest of it is lost");
-            }
-        }
-        let tail = self.stderr.text();
-        (end, tail)
     }
 
     async fn reap(&self) {

@@ -154,13 +154,23 @@ impl WorkerRegistry {
         self.0.lock().live.values().cloned().collect()
     }
 
-    /// Remembers what a worker did not get; those layers of it that no worker before has lacked.
-    pub fn lost(&self, missing: &[String]) -> Vec<String> {
+    /// Remembers what a worker did not get, and says each lost layer aloud once.
+    pub fn warn_of_lost(&self, missing: &[String]) {
         let mut rows = self.0.lock();
         if rows.lost_layers.len() >= limits::ENDED_WORKERS_MAX {
-            return Vec::new();
+            return;
         }
-        missing.iter().filter(|layer| rows.lost_layers.insert((*layer).clone())).cloned().collect()
+        for layer in missing {
+            if rows.lost_layers.insert(layer.clone()) {
+                tracing::warn!("sandbox: workers run without a layer on this machine: {layer}");
+            }
+        }
+    }
+
+    /// Layers of the sandbox that some worker did not get, each with the reason.
+    #[must_use]
+    pub fn lost_layers(&self) -> Vec<String> {
+        self.0.lock().lost_layers.iter().cloned().collect()
     }
 
     /// Ended workers, oldest first, then the live ones.

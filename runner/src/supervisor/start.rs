@@ -20,6 +20,7 @@ use super::end::WorkerEnd;
 use super::lane::{Event, PluginIdentity, Terms, Worker};
 use super::process::{ProcessEnd, WorkerProcess};
 use super::registry::{WorkerRow, WorkerState};
+use super::zygote::ZygoteSlot;
 use super::{Supervisor, WorkerSpec};
 use crate::environment::{self, Environment};
 use crate::limits;
@@ -42,7 +43,7 @@ impl From<WorkerEnd> for StartFailure {
 pub(super) async fn start(
     supervisor: &Supervisor,
     spec: &WorkerSpec,
-    nursery: &Spawner,
+    (nursery, zygote): (&Spawner, Option<&ZygoteSlot>),
     cancel: &CancellationToken,
 ) -> Result<Worker, StartFailure> {
     let plugin = (spec.plugin)().map_err(WorkerEnd::Load)?;
@@ -60,8 +61,15 @@ pub(super) async fn start(
         environment = environment => environment.map_err(WorkerEnd::Environment)?,
         () = cancel.cancelled() => return Err(WorkerEnd::Cancelled.into()),
     };
+    let forked = tokio::select! {
+        forked = fork(supervisor, spec, (nursery, zygote), (&environment, &plugin)) => forked?,
+        () = cancel.cancelled() => return Err(WorkerEnd::Cancelled.into()),
+    };
     // From here on there is a process, which is buried whatever happens.
-    let mut worker = launch(supervisor, spec, nursery, &environment, &plugin).await?;
+    let mut worker = match forked {
+        Some(worker) => worker,
+        None => launch(supervisor, spec, nursery, &environment, &plugin).await?,
+    };
     worker.generation = generation;
     worker.hold = Some(hold);
     let ready = tokio::select! {
@@ -124,6 +132,47 @@ async fn failed(worker: Worker, spec: &WorkerSpec, ended: Ended) -> StartFailure
     StartFailure { end, stderr_tail }
 }
 
+/// A worker out of the trigger's zygote; nothing where the trigger has none.
+async fn fork(
+    supervisor: &Supervisor,
+    spec: &WorkerSpec,
+    (nursery, zygote): (&Spawner, Option<&ZygoteSlot>),
+    (environment, plugin): (&Environment, &Path),
+) -> Result<Option<Worker>, StartFailure> {
+    let Some(zygote) = zygote else { return Ok(None) };
+    let start = |error: std::io::Error| StartFailure::from(WorkerEnd::Start(format!("worker's descriptors: {error}")));
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(start)?;
+    let (stdout, workers_stdout) = std::io::pipe().map_err(start)?;
+    let (stderr, workers_stderr) = std::io::pipe().map_err(start)?;
+    let theirs = [OwnedFd::from(theirs), workers_stdout.into(), workers_stderr.into()];
+    let descriptors = || {
+        let [session, stdout, stderr] = &theirs;
+        Ok([session.try_clone()?, stdout.try_clone()?, stderr.try_clone()?])
+    };
+    let Some(forked) = zygote.fork(supervisor, spec, (environment, plugin), descriptors).await else {
+        return Ok(None);
+    };
+    // Nothing of the worker's may stay open here, or nobody would see it end.
+    drop(theirs);
+    let ours = SessionSocket::new(ours).map_err(start)?;
+    let (worker_pid, enforced, missing) = (forked.process.pid, forked.enforced.clone(), forked.missing.clone());
+    let outputs = [non_blocking(stdout).map_err(start)?, non_blocking(stderr).map_err(start)?];
+    let process = WorkerProcess::forked(forked, outputs, spec.log.clone(), &supervisor.tracker);
+    let id = Uuid::now_v7();
+    let mut worker = worker((supervisor, nursery), spec, (environment, plugin), (id, process, ours));
+    let started = worker.on_report(Ok(Report::Started { worker_pid, enforced, missing }));
+    debug_assert!(started.is_ok(), "a start is no end");
+    Ok(Some(worker))
+}
+
+/// A pipe's ends have their status flags each, so the worker's end still blocks.
+fn non_blocking(pipe: std::io::PipeReader) -> std::io::Result<OwnedFd> {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    let flags = OFlag::from_bits_retain(fcntl(&pipe, FcntlArg::F_GETFL)?);
+    fcntl(&pipe, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(pipe.into())
+}
+
 async fn launch(
     supervisor: &Supervisor,
     spec: &WorkerSpec,
@@ -137,7 +186,6 @@ async fn launch(
     let ours = SessionSocket::new(ours).map_err(|error| start(format!("session socket: {error}")))?;
     let id = Uuid::now_v7();
     let policy = confine::policy(supervisor, spec, environment, plugin, id).map_err(start)?;
-    let endpoint = session::open(ours, Arc::clone(&spec.questions), nursery, &supervisor.tracker);
     let process = WorkerProcess::launch(
         Arc::clone(&supervisor.launcher),
         policy,
@@ -147,6 +195,17 @@ async fn launch(
     )
     .await
     .map_err(|error| start(error.to_string()))?;
+    Ok(worker((supervisor, nursery), spec, (environment, plugin), (id, process, ours)))
+}
+
+/// A worker whose process is there, and says nothing yet.
+fn worker(
+    (supervisor, nursery): (&Supervisor, &Spawner),
+    spec: &WorkerSpec,
+    (environment, plugin): (&Environment, &Path),
+    (id, process, session): (Uuid, WorkerProcess, SessionSocket),
+) -> Worker {
+    let endpoint = session::open(session, Arc::clone(&spec.questions), nursery, &supervisor.tracker);
     supervisor.registry.insert(WorkerRow {
         id,
         trigger: Arc::clone(&spec.trigger),
@@ -164,7 +223,7 @@ async fn launch(
         cpu_us: None,
         max_rss_bytes: None,
     });
-    Ok(Worker {
+    Worker {
         id,
         process,
         session: Session::default(),
@@ -175,7 +234,7 @@ async fn launch(
         channel: None,
         terms: Terms { memory: confine::memory(supervisor, spec), may_fork: confine::may_fork(spec) },
         supervisor: supervisor.clone(),
-    })
+    }
 }
 
 /// Waits for the first words and answers them with the order to load the plugin.
@@ -247,9 +306,7 @@ impl Worker {
         let ended = |process| Err(Ended { end: None, process: Some(process) });
         match report {
             Ok(Report::Started { worker_pid, enforced, missing }) => {
-                for layer in self.supervisor.registry.lost(&missing) {
-                    tracing::warn!("sandbox: workers run without a layer on this machine: {layer}");
-                }
+                self.supervisor.registry.warn_of_lost(&missing);
                 let own_root = enforced.iter().any(|layer| layer.starts_with("root=own"));
                 let gauge = MemoryGauge::new(worker_pid, self.terms.may_fork, own_root);
                 self.process.watch(&self.supervisor.watchdog, gauge, self.terms.memory);
@@ -261,6 +318,7 @@ impl Worker {
                 Ok(())
             }
             Ok(Report::Failed { step, error }) => ended(ProcessEnd::NotStarted(format!("{step}: {error}"))),
+            Ok(Report::ChildExited { .. }) => Ok(()),
             Ok(Report::Exited { raw_status, usage, .. }) => ended(ProcessEnd::Exited { raw_status, usage }),
             Err(end) => ended(end),
         }

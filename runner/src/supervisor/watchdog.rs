@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bulkhead_launcher::{MemoryGauge, Order, encode_order};
+use bulkhead_launcher::{MemoryGauge, Order, ProcessKiller, encode_order};
 use parking_lot::{Condvar, Mutex};
 
 use crate::limits;
@@ -78,14 +78,20 @@ struct Watched {
 pub(super) enum Kill {
     /// By an order to its holder.
     Order(UnixStream),
+    /// By a signal.
+    Process(ProcessKiller),
 }
 
 impl Kill {
     fn now(&self) {
-        let Self::Order(control) = self;
-        let Ok(order) = encode_order(Order::Kill) else { return };
-        // A holder that takes no orders is dealt with by whoever waits for its report.
-        drop(std::io::Write::write(&mut &*control, &order));
+        match self {
+            Self::Order(control) => {
+                let Ok(order) = encode_order(Order::Kill) else { return };
+                // A holder that takes no orders is dealt with by whoever waits for its report.
+                drop(std::io::Write::write(&mut &*control, &order));
+            }
+            Self::Process(process) => process.kill(),
+        }
     }
 }
 

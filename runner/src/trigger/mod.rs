@@ -1,5 +1,6 @@
 //! What a trigger is, when it runs and what follows a failure. Pure: no I/O, no clock, no async.
 
+mod ceiling;
 mod definition;
 mod delivery;
 mod permissions;
@@ -7,6 +8,7 @@ mod policy;
 mod schedule;
 mod spec;
 
+pub use ceiling::{BeyondCeiling, Ceiling, Limits, PermissionPolicy};
 pub use definition::{
     ErrorBehavior, PluginLocation, REPOSITORY_PREFIX, TriggerDefinition, TriggerId, TriggerNameError,
 };

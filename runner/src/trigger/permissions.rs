@@ -226,7 +226,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 }
 
 /// Sizes as numbers or as text.
-mod optional_size {
+pub(super) mod optional_size {
     use serde::{Deserialize, Deserializer, Serializer};
 
     #[derive(Deserialize)]
@@ -236,7 +236,7 @@ mod optional_size {
         Text(String),
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    pub(in crate::trigger) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
         match Option::<Size>::deserialize(deserializer)? {
             None => Ok(None),
             Some(Size::Bytes(bytes)) => Ok(Some(bytes)),
@@ -245,7 +245,7 @@ mod optional_size {
     }
 
     #[expect(clippy::ref_option, reason = "serde calls it so")]
-    pub(super) fn serialize<S: Serializer>(size: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::trigger) fn serialize<S: Serializer>(size: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
         match size {
             Some(bytes) => serializer.serialize_u64(*bytes),
             None => serializer.serialize_none(),

@@ -12,12 +12,18 @@ pub(crate) struct Process {
     started: u64,
     parent: i32,
     command: String,
+    name: String,
 }
 
 impl Process {
     /// Whether it is a holder: our binary, re-executed beside a worker.
     pub(crate) fn is_holder(&self) -> bool {
         self.command.contains(" __launch")
+    }
+
+    /// Whether it is a zygote: what workers are copies of.
+    pub(crate) fn is_zygote(&self) -> bool {
+        self.name == "bulkhead-zygote"
     }
 
     /// Its command line.
@@ -58,9 +64,10 @@ fn process(pid: i32, root: &str) -> Option<(Process, bool)> {
     // Whatever cannot be read has ended or is somebody else's.
     let read = |name: &str| String::from_utf8_lossy(&fs::read(proc.join(name)).unwrap_or_default()).into_owned();
     let command = read("cmdline").replace('\0', " ").trim().to_owned();
+    let name = read("comm").trim().to_owned();
     let cwd = fs::read_link(proc.join("cwd")).unwrap_or_default();
     let is_named = command.contains(root) || read("environ").contains(root) || cwd.to_string_lossy().contains(root);
-    Some((Process { pid, started, parent, command }, is_named))
+    Some((Process { pid, started, parent, command, name }, is_named))
 }
 
 /// Parent and time of the start of a process; nothing for one that has ended, reaped or not.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::policy::{Network, Sandbox};
 use super::root::{self, Owners, Place, RootError, Tenant};
 use super::{etc, identity, namespaces, network};
-use crate::control::{Step, encode};
+use crate::control::{Step, Usage, encode};
 use crate::policy::LaunchPolicy;
 use crate::raw;
 use crate::start::StartReport;
@@ -36,6 +36,15 @@ pub(crate) enum Message {
         step: Step,
         /// Why it failed.
         error: String,
+    },
+    /// A process has ended that its parent had left to this one.
+    ChildEnded {
+        /// Its process id in here.
+        pid: i32,
+        /// Its raw wait status.
+        raw_status: i32,
+        /// What it used.
+        usage: Usage,
     },
     /// The worker has ended, and so has everything else.
     Ended {
@@ -143,7 +152,11 @@ impl Init<'_> {
         let _ = prctl::set_name(c"bulkhead-init");
         let raw_status = loop {
             match raw::wait_any() {
-                Ok((pid, status)) if pid == worker => break status,
+                Ok(child) if child.pid == worker => break child.status,
+                Ok(child) if self.policy.reports_children => {
+                    let (pid, raw_status, usage) = (child.pid.as_raw(), child.status, child.usage);
+                    tell(&self.channel, &Message::ChildEnded { pid, raw_status, usage });
+                }
                 Ok(_) => {}
                 Err(_) => return,
             }
@@ -153,7 +166,7 @@ impl Init<'_> {
             // Everybody but this process; who forks meanwhile is met in the next round.
             let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
             match raw::wait_any() {
-                Ok((_, status)) => killed += u64::from(status & 0x7f == Signal::SIGKILL as i32),
+                Ok(child) => killed += u64::from(child.status & 0x7f == Signal::SIGKILL as i32),
                 Err(_) => break,
             }
         }

@@ -27,7 +27,7 @@ pub(crate) mod system_paths;
 
 pub(crate) use minimum::check_minimum;
 pub use policy::{Access, Emulation, Endpoint, Network, PathGrant, Sandbox};
-pub use seccomp::{SeccompProfile, seccomp_filters};
+pub use seccomp::{SeccompProfile, seccomp_filters, worker_filters};
 
 /// Which tier a worker runs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

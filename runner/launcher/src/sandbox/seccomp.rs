@@ -32,6 +32,8 @@ pub struct SeccompProfile {
     pub subprocesses: bool,
     /// Whether it may make TCP and UDP sockets.
     pub internet_sockets: bool,
+    /// Whether it makes workers: it may fork, but not start programs in a fork, and install [`worker_filters`] further on.
+    pub forks_workers: bool,
 }
 
 /// The filters of a profile, in the order of their installation.
@@ -46,8 +48,10 @@ pub fn seccomp_filters(profile: SeccompProfile) -> Result<Vec<Vec<u64>>, String>
     let mut all = BTreeMap::new();
     for subprocesses in [false, true] {
         for internet_sockets in [false, true] {
-            let profile = SeccompProfile { subprocesses, internet_sockets };
-            all.insert(profile, compile(profile).map_err(|error| error.to_string())?);
+            for forks_workers in [false, true] {
+                let profile = SeccompProfile { subprocesses, internet_sockets, forks_workers };
+                all.insert(profile, compile(profile).map_err(|error| error.to_string())?);
+            }
         }
     }
     Ok(COMPILED.get_or_init(|| all).get(&profile).cloned().unwrap_or_default())
@@ -61,6 +65,25 @@ fn compile(profile: SeccompProfile) -> Result<Vec<Vec<u64>>, seccompiler::Backen
     let denied = SeccompFilter::new(denied, SeccompAction::Allow, errno(libc::EPERM), architecture())?;
     // Of two filters that both refuse, the one that came last chooses the error.
     [allowed, denied].into_iter().map(|filter| BpfProgram::try_from(filter).map(|program| encode(&program))).collect()
+}
+
+/// Filters that a process with [`SeccompProfile::forks_workers`] installs on itself before it runs anybody's code, and the
+/// one that each of its forks installs before it becomes a worker: after it the two lists are those of a worker that was
+/// executed.
+///
+/// # Errors
+/// The compiler refuses the lists, which it has no cause to.
+pub fn worker_filters() -> Result<[Vec<u64>; 2], String> {
+    let eperm = SeccompAction::Errno(libc::EPERM.cast_unsigned());
+    let compile = |rules| {
+        SeccompFilter::new(rules, SeccompAction::Allow, eperm.clone(), architecture())
+            .and_then(BpfProgram::try_from)
+            .map(|program| encode(&program))
+            .map_err(|error| error.to_string())
+    };
+    let before = denied::before_imports();
+    let after = denied::after_fork().map_err(|error| error.to_string())?;
+    Ok([compile(before)?, compile(after)?])
 }
 
 /// Installs programs for good.
@@ -113,7 +136,9 @@ mod tests {
     fn every_profile_compiles_and_fits_the_kernel() {
         for subprocesses in [false, true] {
             for internet_sockets in [false, true] {
-                let filters = seccomp_filters(SeccompProfile { subprocesses, internet_sockets }).unwrap();
+                let forks_workers = !subprocesses;
+                let filters =
+                    seccomp_filters(SeccompProfile { subprocesses, internet_sockets, forks_workers }).unwrap();
                 assert_eq!(filters.len(), 2);
                 // BPF_MAXINSNS
                 assert!(filters.iter().all(|filter| !filter.is_empty() && filter.len() <= 4096));
@@ -123,7 +148,7 @@ mod tests {
 
     #[test]
     fn what_is_refused_by_name_is_not_merely_unknown() {
-        let profile = SeccompProfile { subprocesses: false, internet_sockets: false };
+        let profile = SeccompProfile { subprocesses: false, internet_sockets: false, forks_workers: false };
         let denied = denied::rules(profile).unwrap();
         for call in [libc::SYS_ptrace, libc::SYS_bpf, libc::SYS_mount, libc::SYS_socket, libc::SYS_memfd_create] {
             assert!(denied.get(&call).is_some_and(Vec::is_empty), "{call}");

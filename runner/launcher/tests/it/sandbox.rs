@@ -51,8 +51,11 @@ impl Case {
             emulate: None,
         };
         change(&mut sandbox);
-        let profile =
-            SeccompProfile { subprocesses: sandbox.subprocesses, internet_sockets: sandbox.network != Network::None };
+        let profile = SeccompProfile {
+            subprocesses: sandbox.subprocesses,
+            internet_sockets: sandbox.network != Network::None,
+            forks_workers: false,
+        };
         sandbox.filters = seccomp_filters(profile).unwrap();
         policy.sandbox = Some(sandbox);
         Self { policy, directory }

@@ -205,6 +205,7 @@ pub(super) fn status(error: &EngineError) -> Status {
         EngineError::Plugin(_) | EngineError::Unusable(_) | EngineError::Name(_) | EngineError::Permission(_) => {
             Status::invalid_argument(text)
         }
+        EngineError::Ceiling(_) => Status::permission_denied(text),
         EngineError::NoPluginOf(_) => Status::not_found(text),
         EngineError::Running(_)
         | EngineError::Restricted(_)

@@ -65,6 +65,7 @@ impl From<EngineError> for Refusal {
                 StatusCode::CONFLICT
             }
             EngineError::Restricted(_) => StatusCode::BAD_REQUEST,
+            EngineError::Ceiling(_) => StatusCode::FORBIDDEN,
             EngineError::TooManyDryRuns => StatusCode::SERVICE_UNAVAILABLE,
             EngineError::Plugin(_) | EngineError::Unusable(_) | EngineError::Name(_) | EngineError::Permission(_) => {
                 StatusCode::BAD_REQUEST

@@ -126,6 +126,12 @@ const SOCKET_KIND_MASK: u64 = 0xf;
 pub(super) fn rules(profile: SeccompProfile) -> Result<Rules, BackendError> {
     let mut rules: Rules = WHOLE.iter().chain(WHOLE_HERE).map(|call| (*call, Vec::new())).collect();
     rules.insert(libc::SYS_prctl, each(0, &PRCTL)?);
+    if profile.forks_workers {
+        rules.remove(&libc::SYS_seccomp);
+        let parent_death = libc::PR_SET_PDEATHSIG.cast_unsigned() as u64;
+        let others: Vec<u64> = PRCTL.into_iter().filter(|option| *option != parent_death).collect();
+        rules.insert(libc::SYS_prctl, each(0, &others)?);
+    }
     rules.insert(libc::SYS_ioctl, each(1, &IOCTLS)?);
     rules.insert(libc::SYS_personality, vec![rule(vec![differs(0, 0xffff_ffff)?])?]);
     set_user_id_bits(&mut rules)?;
@@ -198,8 +204,15 @@ fn processes(rules: &mut Rules, profile: SeccompProfile) -> Result<(), BackendEr
             clone.push(rule(vec![masked(0, flag, flag)?])?);
         }
     }
-    if !profile.subprocesses {
+    if profile.forks_workers && !profile.subprocesses {
+        // The forks that come before a program is executed share their parent's memory; a worker's does not.
+        let shares = libc::CLONE_VM.cast_unsigned() as u64;
+        let threads = libc::CLONE_THREAD.cast_unsigned() as u64;
+        clone.push(rule(vec![masked(0, shares | threads, shares)?])?);
+    } else if !profile.subprocesses {
         clone.push(rule(vec![masked(0, libc::CLONE_THREAD.cast_unsigned() as u64, 0)?])?);
+    }
+    if !profile.subprocesses {
         rules.insert(libc::SYS_execveat, Vec::new());
         #[cfg(target_arch = "x86_64")]
         for call in [libc::SYS_fork, libc::SYS_vfork] {
@@ -208,6 +221,19 @@ fn processes(rules: &mut Rules, profile: SeccompProfile) -> Result<(), BackendEr
     }
     rules.insert(libc::SYS_clone, clone);
     Ok(())
+}
+
+/// What a process that forks workers gives up once its interpreter runs.
+pub(super) fn before_imports() -> Rules {
+    Rules::from([(libc::SYS_execve, Vec::new()), (libc::SYS_execveat, Vec::new())])
+}
+
+/// What each of its forks gives up further on.
+pub(super) fn after_fork() -> Result<Rules, BackendError> {
+    let mut rules = Rules::from([(libc::SYS_seccomp, Vec::new())]);
+    rules.insert(libc::SYS_clone, vec![rule(vec![masked(0, libc::CLONE_THREAD.cast_unsigned() as u64, 0)?])?]);
+    rules.insert(libc::SYS_prctl, each(0, &PRCTL)?);
+    Ok(rules)
 }
 
 /// One rule for each value of an argument, of which the kernel looks at 32 bits.

@@ -1,0 +1,109 @@
+//! What of the sandbox this machine grants, found out by doing: a confined process that attacks its sandbox.
+
+use std::io::Read;
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bulkhead_launcher::{
+    Access, Emulation, LaunchPolicy, Launched, Launcher, Network, PathGrant, ProbeResult, ProbeTargets, Report,
+    ReportDecoder, Sandbox, SeccompProfile, read_probe, seccomp_filters,
+};
+
+use crate::limits;
+
+/// Time for the probe to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What was found.
+#[derive(Debug)]
+pub struct Examination {
+    /// Layers, as the launcher reports them.
+    pub enforced: Vec<String>,
+    /// Layers that this machine does not grant, each with the reason.
+    pub missing: Vec<String>,
+    /// What the probe tried.
+    pub attacks: Vec<ProbeResult>,
+    /// Time from the order to the running program.
+    pub started_after: Duration,
+}
+
+/// Launches the probe in a sandbox without grants.
+///
+/// # Errors
+/// No worker can start on this machine, and why.
+pub fn examine(launcher: &Launcher, emulate: Option<Emulation>) -> Result<Examination, String> {
+    let failed = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
+    let program = std::env::current_exe().map_err(|error| failed("this program's own path", &error))?;
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| failed("a listener", &error))?;
+    let listener = listener.local_addr().map(|address| (listener, address));
+    let (_listener, address) = listener.map_err(|error| failed("a listener", &error))?;
+    let victim = std::process::id().cast_signed();
+    let scratch = tempfile::Builder::new().prefix("bulkhead-doctor-").tempdir();
+    let scratch = scratch.map_err(|error| failed("a temporary directory", &error))?;
+    open(scratch.path()).map_err(|error| failed("a temporary directory", &error))?;
+
+    let mut policy = LaunchPolicy::new(&program, "/");
+    policy.args = ProbeTargets { listener: address, victim }.arguments();
+    policy.resources.processes = Some(limits::WORKER_PROCESSES);
+    let filters =
+        seccomp_filters(SeccompProfile { subprocesses: false, internet_sockets: false, forks_workers: false })
+            .map_err(|error| failed("system call filters", &error))?;
+    policy.sandbox = Some(Sandbox {
+        paths: vec![PathGrant::new(&program, Access::Execute)],
+        network: Network::None,
+        subprocesses: false,
+        tmp_bytes: limits::WORKER_TMP_BYTES,
+        shm_bytes: limits::WORKER_SHM_BYTES,
+        scratch: scratch.path().join("worker"),
+        user: Some(super::free_user()),
+        filters,
+        emulate,
+    });
+    let (_session, theirs) = UnixStream::pair().map_err(|error| failed("a socket", &error))?;
+    let begun = Instant::now();
+    let launched = launcher.launch(&policy, theirs.into()).map_err(|error| failed("the launcher", &error))?;
+    observe(launcher, launched, begun)
+}
+
+/// Everybody may enter it: the probe's user owns what is inside.
+fn open(directory: &Path) -> std::io::Result<()> {
+    std::fs::set_permissions(directory, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+}
+
+/// Follows the probe to its end.
+fn observe(launcher: &Launcher, launched: Launched, begun: Instant) -> Result<Examination, String> {
+    let failed = |error: std::io::Error| format!("the probe: {error}");
+    let Launched { holder, mut control, stdout, .. } = launched;
+    control.set_nonblocking(false).and_then(|()| control.set_read_timeout(Some(PATIENCE))).map_err(failed)?;
+    let mut decoder = ReportDecoder::new();
+    let (mut found, mut buffer) = (None, [0; 4096]);
+    let mut refusal = None;
+    loop {
+        let read = control.read(&mut buffer).map_err(failed)?;
+        decoder.push(buffer.get(..read).unwrap_or_default());
+        while let Some(report) = decoder.next_report().map_err(|error| error.to_string())? {
+            match report {
+                Report::Started { enforced, missing, .. } => found = Some((enforced, missing, begun.elapsed())),
+                Report::Failed { step, error } => refusal = Some(format!("{step}: {error}")),
+                Report::Exited { .. } | Report::ChildExited { .. } => {}
+            }
+        }
+        if read == 0 {
+            break;
+        }
+    }
+    while launcher.try_reap(holder).map_err(failed)?.is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    if let Some(refusal) = refusal {
+        return Err(format!("no worker can start on this machine: {refusal}"));
+    }
+    let Some((enforced, missing, started_after)) = found else {
+        return Err("no worker can start on this machine: the launcher was killed".to_owned());
+    };
+    let mut text = String::new();
+    std::fs::File::from(stdout).read_to_string(&mut text).map_err(failed)?;
+    Ok(Examination { enforced, missing, attacks: read_probe(&text), started_after })
+}
