@@ -171,6 +171,7 @@ mod tests {
             error_behavior: ErrorBehavior::Retry,
             attempts_max: None,
             timeout_ms: Some(5),
+            requirements: vec!["six".to_owned()],
             permissions: crate::trigger::Permissions::default(),
             delivery: crate::trigger::Delivery::default(),
             disabled: false,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bulkhead_launcher::{Emulation, ResourceLimits};
 
-use crate::environment::PackageManager;
+use crate::environment::{IndexSettings, PackageManager};
 use crate::host::Retention;
 use crate::host::grpc::Address;
 use crate::plugin_repository::DEFAULT_REPOSITORY;
@@ -42,6 +42,10 @@ pub struct Config {
     pub python: Option<OsString>,
     /// Which tool makes environments.
     pub package_manager: PackageManager,
+    /// Where packages come from, and which may be installed.
+    pub index: IndexSettings,
+    /// Time that one build of an environment may take.
+    pub environment_build_timeout: Duration,
     /// Longest run of one invocation by default.
     pub invocation_timeout: Duration,
     /// Longest wait of a request for its turn.
@@ -109,6 +113,8 @@ impl Config {
             snapshot_bytes: 64 << 20,
             python: None,
             package_manager: PackageManager::Discover,
+            index: IndexSettings::default(),
+            environment_build_timeout: limits::ENVIRONMENT_BUILD_TIMEOUT,
             invocation_timeout: limits::INVOCATION_TIMEOUT,
             request_queue_timeout: limits::REQUEST_QUEUE_TIMEOUT,
             worker_idle_timeout: limits::WORKER_IDLE_TIMEOUT,

@@ -253,6 +253,9 @@ pub const CACHE_LIVE_ONLY_NAMED_MAX: usize = 1_000;
 /// Triggers that one runner registers.
 pub const TRIGGERS_MAX: usize = 10_000;
 
+/// Requirements in the settings of a trigger. A whole environment that is pinned has some hundred.
+pub const TRIGGER_REQUIREMENTS_MAX: usize = 1_000;
+
 /// Longest name of a trigger, bytes.
 pub const TRIGGER_NAME_BYTES_MAX: usize = 255;
 

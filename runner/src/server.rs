@@ -324,8 +324,11 @@ fn supervisor(
         environments,
         config.python.clone(),
         config.package_manager,
-        limits::ENVIRONMENT_BUILD_TIMEOUT,
+        config.environment_build_timeout,
     );
+    let mut index = config.index.clone();
+    index.check().map_err(StartError::new)?;
+    let environments = environments.with_index(index);
     Ok(Supervisor {
         launcher: Arc::new(launcher),
         package: Arc::new(package),

@@ -1,5 +1,8 @@
 //! Virtual environments: what a plugin asks for, from wheels made on the spot.
 
+mod index;
+mod settings;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -97,6 +97,7 @@ impl Runner {
             cache: None,
             check_only: false,
             permissions: Permissions::default(),
+            requirements: Arc::default(),
         };
         Ok(Arc::new(Pool::new(self.supervisor.clone(), spec, 1)))
     }

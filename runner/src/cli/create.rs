@@ -10,6 +10,7 @@ use super::client::Client;
 use super::output::{CliError, say};
 use super::permissions::PermissionArgs;
 use super::plugin_source::PluginSource;
+use super::requirements::requirements_of;
 use super::{DatabaseArgs, ServerArgs};
 use crate::trigger::{MissedTicks, TriggerSpec};
 
@@ -72,6 +73,10 @@ struct TriggerArgs {
     /// Attempts in all with `--error-behavior retry`.
     #[arg(long, value_name = "N")]
     attempts_max: Option<u32>,
+    /// A package that the trigger needs besides those that its plugin asks for, such as `numpy>=2`, or a requirements file on
+    /// this machine; may repeat.
+    #[arg(long, value_name = "FILE|PACKAGE")]
+    requirements: Vec<String>,
     #[command(flatten)]
     permissions: PermissionArgs,
     #[command(flatten)]
@@ -196,6 +201,7 @@ async fn trigger(args: TriggerArgs) -> Result<(), CliError> {
     let mut settings = args.delivery.settings();
     settings.extend([
         ("run_async".to_owned(), json!(args.run_asynchronous)),
+        ("requirements".to_owned(), json!(requirements_of(&args.requirements)?)),
         ("error_behavior".to_owned(), json!(behavior)),
         ("timeout".to_owned(), json!(args.timeout)),
         ("attempts_max".to_owned(), json!(args.attempts_max)),

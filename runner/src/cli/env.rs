@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use clap::{Args, Subcommand};
 
 use super::output::{CliError, note, say};
+use super::{ServerArgs, env_trigger};
 use crate::clock::{Clock, SystemClock};
 use crate::environment::inventory::{self, Listed};
 
@@ -27,10 +28,16 @@ enum What {
         #[arg(long)]
         json: bool,
     },
-    /// Show what is in one.
+    /// Show what is in an environment, or with `--database` what a trigger asks for, who asks for it, and what it comes to.
     Show {
-        /// Its name.
-        id: String,
+        /// Name of the environment, or of the trigger.
+        #[arg(value_name = "ENVIRONMENT|TRIGGER")]
+        name: String,
+        /// Database of the trigger; its server is asked.
+        #[arg(short, long, value_name = "NAME")]
+        database: Option<String>,
+        #[command(flatten)]
+        server: ServerArgs,
     },
     /// Remove environments that are not in use; a trigger that needs one builds it again.
     Rm {
@@ -47,7 +54,7 @@ enum What {
 }
 
 /// Runs the command.
-pub(super) fn run(args: &EnvArgs) -> Result<(), CliError> {
+pub(super) async fn run(args: EnvArgs) -> Result<(), CliError> {
     let root = args.data_dir.join("environments");
     let now = SystemTime::from(SystemClock.now());
     let failed = |error: std::io::Error| {
@@ -66,7 +73,8 @@ pub(super) fn run(args: &EnvArgs) -> Result<(), CliError> {
                 listed.iter().for_each(|one| say(line(one)));
             }
         }
-        What::Show { id } => {
+        What::Show { name, database: Some(database), server } => env_trigger::show(server, database, name).await?,
+        What::Show { name: id, .. } => {
             let listed = inventory::list(&root, now).map_err(failed)?;
             let Some(one) = listed.iter().find(|one| one.id == *id) else {
                 return Err(CliError::new(inventory::RemoveError::Unknown(id.clone()).to_string()));

@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 
 use super::client::{Client, with_query};
 use super::output::CliError;
+use super::packages::PackageArgs;
 use super::serve::{LogFormat, Signals, log_to_stderr};
 use crate::config::Config;
 use crate::server::Server;
@@ -26,7 +27,7 @@ pub(super) struct LocalServer {
 
 impl LocalServer {
     /// Starts one with an empty database and the plugins of `plugin_dir`.
-    pub(super) async fn start(plugin_dir: &Path) -> Result<Self, CliError> {
+    pub(super) async fn start(plugin_dir: &Path, packages: Option<PackageArgs>) -> Result<Self, CliError> {
         log_to_stderr(&std::env::var("LOG_FILTER").unwrap_or_else(|_| LOG_FILTER.to_owned()), LogFormat::Text)?;
         let signals = Mutex::new(Signals::new()?);
         let directory = tempfile::Builder::new().prefix("bulkhead-test-").tempdir();
@@ -34,6 +35,9 @@ impl LocalServer {
         let mut config = Config::new(directory.path().to_owned(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         config.plugin_dir = Some(plugin_dir.to_owned());
         config.environments_dir = cache_directory().map(|cache| cache.join("environments"));
+        if let Some(packages) = packages {
+            packages.apply(&mut config);
+        }
         let server = Server::start(config).await?;
         let client = Client::new(&format!("http://{}", server.http_address()))?;
         Ok(Self { server, client, signals, _directory: directory })

@@ -7,13 +7,16 @@ mod delete;
 mod demo;
 mod doctor;
 mod env;
+mod env_trigger;
 mod install;
 mod local;
 mod new;
 mod output;
+mod packages;
 mod permissions;
 mod plugin_source;
 mod query;
+mod requirements;
 mod serve;
 mod show;
 mod show_system;
@@ -76,7 +79,7 @@ enum Command {
     New(new::NewArgs),
     /// Call a plugin and show what it says, writes and answers; nothing is kept. Also without a server.
     Test(Box<test::TestArgs>),
-    /// Change the code of a trigger's plugin.
+    /// Change the code of a trigger's plugin, or its packages.
     Update(update::UpdateArgs),
     /// Write line protocol from a file, an argument or standard input.
     Write(write::WriteArgs),
@@ -151,7 +154,7 @@ async fn run(command: Command) -> Result<(), CliError> {
         Command::Disable(args) => switch::run(args, false).await,
         Command::Show(args) => show::run(args).await,
         Command::DeadLetter(args) => dead_letter::run(args).await,
-        Command::Env(args) => env::run(&args),
+        Command::Env(args) => env::run(args).await,
         Command::Install(args) => install::run(args).await,
         Command::New(args) => new::run(&args),
         Command::Test(args) => test::run(*args).await,

@@ -11,8 +11,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::output::{CliError, note, say};
+use super::packages::PackageArgs;
 use crate::config::{Config, HostKind, ObjectStoreKind};
-use crate::environment::PackageManager;
 use crate::host::grpc::Address;
 use crate::host::{Overflow, Retention, RetentionLimits};
 use crate::limits;
@@ -85,9 +85,11 @@ pub(super) struct ServeArgs {
     /// Python interpreter for the workers, 3.10 or newer; found on PATH otherwise.
     #[arg(long, env = "BULKHEAD_PYTHON", value_name = "PATH")]
     python: Option<OsString>,
-    /// Which tool makes virtual environments.
-    #[arg(long, env = "INFLUXDB3_PACKAGE_MANAGER", value_enum, default_value = "discover")]
-    package_manager: PackageManagerName,
+    #[command(flatten)]
+    packages: PackageArgs,
+    /// Time that one build of an environment may take.
+    #[arg(long, env = "BULKHEAD_ENVIRONMENT_BUILD_TIMEOUT", default_value = "10m", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    environment_build_timeout: Duration,
     /// How long an environment that nobody uses is kept; `bulkhead env gc` removes such ones at once.
     #[arg(long, env = "BULKHEAD_ENVIRONMENT_GRACE", default_value = "15d", value_parser = humantime::parse_duration, value_name = "DURATION")]
     environment_grace: Duration,
@@ -180,14 +182,6 @@ enum HostName {
     Grpc,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum PackageManagerName {
-    Discover,
-    Uv,
-    Pip,
-    Disabled,
-}
-
 /// An operator who has written a ceiling does not want a server without it.
 fn permission_policy(path: &str) -> Result<PermissionPolicy, String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
@@ -240,12 +234,8 @@ impl ServeArgs {
             },
         });
         config.python = self.python;
-        config.package_manager = match self.package_manager {
-            PackageManagerName::Discover => PackageManager::Discover,
-            PackageManagerName::Uv => PackageManager::Uv,
-            PackageManagerName::Pip => PackageManager::Pip,
-            PackageManagerName::Disabled => PackageManager::Disabled,
-        };
+        self.packages.apply(&mut config);
+        config.environment_build_timeout = self.environment_build_timeout;
         config.invocation_timeout = self.invocation_timeout;
         config.request_queue_timeout = self.request_queue_timeout;
         config.environment_grace = self.environment_grace;

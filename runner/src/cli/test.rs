@@ -10,7 +10,9 @@ use super::client::Client;
 use super::create::key_value;
 use super::local::LocalServer;
 use super::output::{CliError, put, say};
+use super::packages::PackageArgs;
 use super::permissions::PermissionArgs;
+use super::requirements::requirements_of;
 
 /// `test`.
 #[derive(Debug, Args)]
@@ -80,8 +82,13 @@ struct CommonArgs {
     /// Name of the cache that the plugin sees; the server keeps it for tests of the same name for half an hour.
     #[arg(long, value_name = "NAME")]
     cache_name: Option<String>,
+    /// A package that the plugin needs besides those that it asks for, or a requirements file on this machine; may repeat.
+    #[arg(long, value_name = "FILE|PACKAGE")]
+    requirements: Vec<String>,
     #[command(flatten)]
     permissions: PermissionArgs,
+    #[command(flatten)]
+    packages: Box<PackageArgs>,
     /// Print the server's answer as JSON.
     #[arg(long)]
     json: bool,
@@ -127,6 +134,7 @@ pub(super) async fn run(args: TestArgs) -> Result<(), CliError> {
     }
     body["trigger_settings"] = serde_json::to_value(common.permissions.clone().permissions())
         .map_err(|error| CliError::new(error.to_string()))?;
+    body["trigger_settings"]["requirements"] = json!(requirements_of(&common.requirements)?);
     if let Some(name) = &common.cache_name {
         body["cache_name"] = json!(name);
     }
@@ -166,7 +174,7 @@ async fn local(kind: &str, common: &CommonArgs, mut body: Value) -> Result<Value
     };
     body["filename"] = json!(name.to_string_lossy());
     let data = common.data.as_deref().map(read).transpose()?;
-    let server = LocalServer::start(directory).await?;
+    let server = LocalServer::start(directory, Some(*common.packages.clone())).await?;
     let outcome = async {
         let database = body["database"].as_str().unwrap_or(LOCAL_DATABASE).to_owned();
         server.create_database(&database).await?;

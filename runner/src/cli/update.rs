@@ -1,12 +1,14 @@
 //! `bulkhead update`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::output::{CliError, say};
+use super::client::Client;
+use super::output::{CliError, note, say};
 use super::plugin_source::PluginSource;
+use super::requirements::requirements_of;
 use super::{DatabaseArgs, ServerArgs};
 
 /// `update`.
@@ -18,7 +20,7 @@ pub(super) struct UpdateArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Send the code of a trigger's plugin anew; the next call runs it.
+    /// Send the code of a trigger's plugin anew, or change its packages; the next call runs with them.
     Trigger {
         #[command(flatten)]
         server: ServerArgs,
@@ -28,8 +30,15 @@ enum What {
         #[arg(short, long, value_name = "NAME")]
         trigger_name: String,
         /// The plugin on this machine: a `.py` file, or a directory with `__init__.py`, which replaces the old one as a whole.
-        #[arg(short, long, value_name = "PATH")]
-        path: PathBuf,
+        #[arg(short, long, value_name = "PATH", required_unless_present_any = ["requirements", "no_requirements"])]
+        path: Option<PathBuf>,
+        /// A package that the trigger needs besides those that its plugin asks for, such as `numpy>=2`, or a requirements file on
+        /// this machine; may repeat. They replace those that it had.
+        #[arg(long, value_name = "FILE|PACKAGE")]
+        requirements: Vec<String>,
+        /// Take away the packages that `--requirements` gave it.
+        #[arg(long, conflicts_with = "requirements")]
+        no_requirements: bool,
         /// Do not look whether the new code parses and has the function that the trigger calls.
         #[arg(long)]
         no_check: bool,
@@ -38,10 +47,35 @@ enum What {
 
 /// Runs the command.
 pub(super) async fn run(args: UpdateArgs) -> Result<(), CliError> {
-    let What::Trigger { server, database, trigger_name, path, no_check } = args.what;
+    let What::Trigger { server, database, trigger_name, path, requirements, no_requirements, no_check } = args.what;
     let client = server.client()?;
-    let mut body = json!({ "plugin_name": trigger_name, "db": database.database });
-    let (route, how) = match PluginSource::read(&path)? {
+    let database = database.database;
+    if let Some(path) = path {
+        update_code(&client, (&database, &trigger_name), &path, no_check).await?;
+    }
+    if no_requirements || !requirements.is_empty() {
+        let body =
+            json!({ "db": database, "trigger_name": trigger_name, "requirements": requirements_of(&requirements)? });
+        note("resolving and installing; the first time this takes as long as the packages are large ...");
+        let path = "/api/v3/configure/processing_engine_trigger/requirements";
+        let answer = client.put_json(path, &body).await?.success("Failed to update trigger")?;
+        let environment: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let packages = environment["packages"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let packages = packages.collect::<Vec<_>>().join(", ");
+        let packages = if packages.is_empty() { "no packages" } else { &packages };
+        say(format!("Trigger '{trigger_name}' runs with {packages}"));
+    }
+    Ok(())
+}
+
+async fn update_code(
+    client: &Client,
+    (database, trigger_name): (&str, &str),
+    path: &Path,
+    no_check: bool,
+) -> Result<(), CliError> {
+    let mut body = json!({ "plugin_name": trigger_name, "db": database });
+    let (route, how) = match PluginSource::read(path)? {
         PluginSource::File { content, .. } => {
             body["content"] = json!(content);
             ("/api/v3/plugins/files", "")

@@ -15,10 +15,12 @@ use tonic::Status;
 use uuid::Uuid;
 
 use super::engine::{EngineParts, entry_point};
+use super::environments::own_requirements;
 use super::error::EngineError;
 use super::questions::{HostQuestions, check_target, write_status};
 use super::runner::{finished, starting};
 use crate::cache::{Cache, Owner, TriggerCache};
+use crate::environment::OwnRequirements;
 use crate::host::FeedTable;
 use crate::limits;
 use crate::logs::{Level, LogStore};
@@ -41,6 +43,8 @@ pub struct DryRun {
     pub arguments: Option<BTreeMap<String, String>>,
     /// Name of the cache that it sees; InfluxDB 3's otherwise.
     pub cache_name: Option<String>,
+    /// Packages that it has besides those that it asks for itself.
+    pub requirements: Vec<String>,
     /// What it may do beyond computing.
     pub permissions: Permissions,
 }
@@ -80,6 +84,7 @@ pub(super) async fn run(
     dry_run: DryRun,
 ) -> Result<DryRunReport, EngineError> {
     dry_run.permissions.check()?;
+    let requirements = own_requirements(&dry_run.requirements)?;
     parts.files.resolve(&dry_run.plugin)?;
     let cache_name = dry_run.cache_name.unwrap_or_else(|| CACHE_NAME.to_owned());
     if cache_name.is_empty() || cache_name.len() > limits::TEST_CACHE_NAME_BYTES_MAX {
@@ -116,6 +121,7 @@ pub(super) async fn run(
         entry_point: entry_point(kind),
         arguments: dry_run.arguments,
         permissions: dry_run.permissions,
+        requirements: Arc::new(OwnRequirements::new(requirements)),
         plugin_dir: parts.files.plugin_dir().map(std::path::Path::to_owned),
         log: log.clone(),
         questions: Arc::clone(&collector) as _,

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::beginnings::{self, Recorded};
 use super::cache_saver;
 use super::dry_run::{self, DryRun, DryRunReport};
+use super::environments::own_requirements;
 use super::error::EngineError;
 use super::letters::DeadLetters;
 use super::positions::{Beginning, Positions};
@@ -28,7 +29,7 @@ use super::{retention, schedule, wal};
 use crate::cache::{Cache, Owner, TriggerCache};
 use crate::catalog::Catalog;
 use crate::clock::SharedClock;
-use crate::environment::{Environment, InstallError, Requirements};
+use crate::environment::OwnRequirements;
 use crate::failure;
 use crate::host::{Host, ReaderId, Retention};
 use crate::invocations::Invocations;
@@ -245,22 +246,6 @@ impl Engine {
         &self.parts.files
     }
 
-    /// Installs packages for every plugin. Calls that run end with the packages that they began with; the next ones have the
-    /// new ones.
-    ///
-    /// # Errors
-    /// What was asked for cannot be installed, or nothing may be.
-    pub async fn install(
-        &self,
-        packages: Result<Requirements, InstallError>,
-    ) -> Result<Arc<Environment>, InstallError> {
-        let environments = &self.parts.supervisor.environments;
-        if environments.is_disabled() {
-            return Err(InstallError::Disabled);
-        }
-        environments.install(packages?).await
-    }
-
     /// Registers a trigger and, unless it is disabled, starts it.
     ///
     /// # Errors
@@ -269,6 +254,7 @@ impl Engine {
         definition.check_name()?;
         definition.permissions.check()?;
         check_ceiling(&self.parts.supervisor, &definition.permissions, self.parts.files.plugin_dir())?;
+        own_requirements(&definition.requirements)?;
         definition.delivery.check(&definition.spec, failure::is_word).map_err(EngineError::Settings)?;
         self.check_database(&definition.id)?;
         if self.parts.catalog.get(&definition.id).is_some() {
@@ -519,7 +505,7 @@ impl Engine {
         }
     }
 
-    async fn change_lock(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, EngineError> {
+    pub(super) async fn change_lock(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, EngineError> {
         let guard = self.changing.lock().await;
         if self.stopping.load(Ordering::SeqCst) {
             return Err(EngineError::Stopping);
@@ -527,7 +513,7 @@ impl Engine {
         Ok(guard)
     }
 
-    fn check_database(&self, id: &TriggerId) -> Result<(), EngineError> {
+    pub(super) fn check_database(&self, id: &TriggerId) -> Result<(), EngineError> {
         if self.parts.host.database_exists(&id.database) {
             Ok(())
         } else {
@@ -617,6 +603,9 @@ impl Engine {
             log: log.clone(),
             cache: Arc::clone(&cache),
         });
+        // They were looked at when the trigger was made.
+        let requirements = own_requirements(&definition.requirements).unwrap_or_default();
+        let requirements = Arc::new(OwnRequirements::new(requirements));
         let (files, plugin) = (parts.files.clone(), definition.plugin.clone());
         let spec = WorkerSpec {
             trigger: Arc::clone(&id),
@@ -625,6 +614,7 @@ impl Engine {
             entry_point: entry_point(definition.spec.kind()),
             arguments: definition.arguments.clone(),
             permissions: parts.supervisor.settings.permission_policy.complete(definition.permissions.clone()),
+            requirements: Arc::clone(&requirements),
             plugin_dir: parts.files.plugin_dir().map(std::path::Path::to_owned),
             log: log.clone(),
             questions: Arc::clone(&questions) as _,
@@ -638,6 +628,7 @@ impl Engine {
             id,
             pool: Pool::new(parts.supervisor.clone(), spec, workers_max),
             workers_max,
+            requirements,
             plugin_dir: parts.files.plugin_dir().map(std::path::Path::to_owned),
             definition,
             log,

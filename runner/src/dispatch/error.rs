@@ -1,6 +1,7 @@
 //! What can be wrong with a change of the triggers. Worded as by InfluxDB 3 where it has words.
 
 use crate::catalog::CatalogError;
+use crate::environment::EnvironmentError;
 use crate::host::HostError;
 use crate::journal::StoreError;
 use crate::limits;
@@ -97,6 +98,12 @@ pub enum EngineError {
     /// The settings of the trigger cannot be used.
     #[error("invalid trigger settings: {0}")]
     Settings(String),
+    /// What a trigger asks for cannot be read.
+    #[error("requirements: {0}")]
+    Requirements(String),
+    /// The environment of a trigger cannot be had.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
     /// A cache for tests cannot have this name.
     #[error("the name of a cache has 1 to {} bytes", limits::TEST_CACHE_NAME_BYTES_MAX)]
     CacheName,

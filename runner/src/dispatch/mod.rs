@@ -6,6 +6,7 @@ mod coalesce;
 mod dry_run;
 mod effects;
 mod engine;
+mod environments;
 mod error;
 mod gauges;
 mod hint;

@@ -23,6 +23,7 @@ use super::status::TriggerState;
 use crate::cache::{CacheChange, TriggerCache};
 use crate::catalog::Catalog;
 use crate::clock::{SharedClock, nanos};
+use crate::environment::OwnRequirements;
 use crate::failure;
 use crate::host::{FeedTable, Host, HostError, WalFeed};
 use crate::invocations::{InvocationRow, Invocations, failure_of};
@@ -40,6 +41,8 @@ pub(super) struct TriggerRunner {
     pub(super) plugin_dir: Option<PathBuf>,
     pub(super) pool: Pool,
     pub(super) workers_max: usize,
+    /// What its settings ask for.
+    pub(super) requirements: Arc<OwnRequirements>,
     pub(super) log: LogWriter,
     pub(super) cache: Arc<TriggerCache>,
     pub(super) host: Arc<dyn Host>,

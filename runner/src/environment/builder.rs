@@ -65,6 +65,10 @@ pub(super) async fn install(
             ("installing packages with pip", tool)
         }
     };
+    tool.args(steps.index.arguments());
+    if steps.index.require_hashes {
+        tool.args(["--require-hashes"]);
+    }
     tool.args(["--requirement".as_ref(), file.as_path()]);
     steps.must(what, tool).await?;
     // The file may hold the password of an index, and plugins read their environment.

@@ -22,6 +22,12 @@ pub enum EnvironmentError {
         /// What was asked for.
         packages: Vec<String>,
     },
+    /// The operator's settings do not allow it.
+    #[error("{reason}")]
+    NotAllowed {
+        /// What is not allowed, and what to do.
+        reason: String,
+    },
     /// `uv` was demanded and is not there.
     #[error("`uv` is not on PATH; install it, or choose the package manager `pip`")]
     NoUv,
@@ -106,6 +112,18 @@ pub enum InstallError {
     /// They cannot be installed.
     #[error("Processing engine error: error installing python packages: {0}")]
     Environment(#[from] EnvironmentError),
+}
+
+impl InstallError {
+    /// The words for the person at whose machine the file was to be.
+    #[must_use]
+    pub fn as_told_here(&self) -> String {
+        match self {
+            Self::NoFile(path) => format!("there is no file `{}`", path.display()),
+            Self::Requirements(error) => error.to_string(),
+            other => other.to_string(),
+        }
+    }
 }
 
 fn list(packages: &[String]) -> String {

@@ -99,29 +99,49 @@ impl Hold {
 /// # Errors
 /// The directory cannot be read. One that is not there holds none.
 pub fn list(root: &Path, now: SystemTime) -> io::Result<Vec<Listed>> {
+    let complete = complete(root, now)?;
+    complete.into_iter().map(|found| Ok(Listed { in_use: is_used(root, &found.id)?, ..found.measured() })).collect()
+}
+
+/// An environment, as far as a look at two files tells of it.
+struct Complete {
+    id: String,
+    path: PathBuf,
+    marker: Marker,
+    unused_for_s: u64,
+}
+
+impl Complete {
+    /// With its size, for which every file in it is looked at.
+    fn measured(self) -> Listed {
+        let Self { id, path, marker, unused_for_s } = self;
+        let Marker { python_version: python, requirements, packages, .. } = marker;
+        let bytes = bytes_below(&path, DIRECTORY_DEPTH_MAX);
+        Listed { id, python, requirements, packages, bytes, in_use: false, unused_for_s, path }
+    }
+}
+
+fn complete(root: &Path, now: SystemTime) -> io::Result<Vec<Complete>> {
     let entries = match fs::read_dir(root) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
     };
-    let mut listed = Vec::new();
+    let mut found = Vec::new();
     for entry in entries.flatten() {
         let (path, Ok(id)) = (entry.path(), entry.file_name().into_string()) else { continue };
-        let Some(Marker { python_version, requirements, packages, .. }) = marker::read(&path) else { continue };
+        let Some(marker) = marker::read(&path) else { continue };
         let lock = root.join(LOCKS).join(&id);
         let used = fs::metadata(&lock).or_else(|_| fs::metadata(&path)).and_then(|metadata| metadata.modified());
-        listed.push(Listed {
-            in_use: lock.exists() && try_lock(&lock)?.is_none(),
-            unused_for_s: used.ok().and_then(|used| now.duration_since(used).ok()).unwrap_or_default().as_secs(),
-            bytes: bytes_below(&path, DIRECTORY_DEPTH_MAX),
-            python: python_version,
-            requirements,
-            packages,
-            id,
-            path,
-        });
+        let unused_for = used.ok().and_then(|used| now.duration_since(used).ok()).unwrap_or_default();
+        found.push(Complete { id, path, marker, unused_for_s: unused_for.as_secs() });
     }
-    listed.sort_by(|one, other| one.id.cmp(&other.id));
-    Ok(listed)
+    found.sort_by(|one, other| one.id.cmp(&other.id));
+    Ok(found)
+}
+
+fn is_used(root: &Path, id: &str) -> io::Result<bool> {
+    let lock = root.join(LOCKS).join(id);
+    Ok(lock.exists() && try_lock(&lock)?.is_none())
 }
 
 /// Removes the environment `id`. What was resolved for it stays, so that the same packages come back when it is built again.
@@ -147,10 +167,12 @@ pub fn remove(root: &Path, id: &str) -> Result<(), RemoveError> {
 /// The directory cannot be read. An environment that cannot be removed is left, with a warning.
 pub fn collect(root: &Path, grace: Duration, now: SystemTime) -> io::Result<Vec<Listed>> {
     let mut removed = Vec::new();
-    for listed in list(root, now)? {
-        if listed.in_use || Duration::from_secs(listed.unused_for_s) < grace {
+    for found in complete(root, now)? {
+        // What stays is not measured: that is a look at every file of every environment.
+        if Duration::from_secs(found.unused_for_s) < grace || is_used(root, &found.id)? {
             continue;
         }
+        let listed = found.measured();
         match remove(root, &listed.id) {
             Ok(()) => removed.push(listed),
             // Somebody came in between.

@@ -100,6 +100,16 @@ impl Lock {
         Self { packages }
     }
 
+    /// The names of the packages.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.packages.iter().map(|package| package.name.as_str())
+    }
+
+    /// The names of those of whose files no hash is known.
+    pub(super) fn without_hashes(&self) -> impl Iterator<Item = &str> {
+        self.packages.iter().filter(|package| package.hashes.is_empty()).map(|package| package.name.as_str())
+    }
+
     /// The packages with their versions: `numpy==2.1.0`.
     pub(super) fn packages(&self) -> Vec<String> {
         self.packages.iter().map(|package| format!("{}{}", package.name, package.pin)).collect()

@@ -19,9 +19,11 @@
 //! locks/3f29c81b7e50aa41              held while it is built or its requirements are resolved, and shared by who uses it
 //! ```
 
+mod asked;
 mod builder;
 mod digest;
 mod error;
+mod index;
 mod inline_metadata;
 mod installer;
 mod interpreter;
@@ -30,8 +32,11 @@ mod limits;
 mod lock;
 mod marker;
 mod output_tail;
+mod own;
 mod pip;
+mod plan;
 mod project_files;
+mod redactor;
 mod requirements;
 mod requirements_file;
 mod resolver;
@@ -47,12 +52,17 @@ mod tests;
 
 use std::path::PathBuf;
 
+pub use asked::{Asked, Source};
 pub use error::{EnvironmentError, InstallError, RequirementsError};
+pub use index::IndexSettings;
 pub use interpreter::InterpreterError;
+pub use own::OwnRequirements;
+pub use plan::Plan;
 pub use requirements::{Requirements, requirement_files, requirements_of};
 pub use server_wide::requirements_at;
 pub use store::EnvironmentStore;
 pub use tool::is_tool_process;
+pub use tool_environment::{is_for_tools_only, without_credentials};
 
 /// A virtual environment that is complete.
 #[derive(Debug, Clone, PartialEq, Eq)]

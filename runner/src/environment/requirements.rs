@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::asked::{Asked, Source};
 use super::error::RequirementsError;
 use super::inline_metadata::{self, InlineMetadata};
 use super::limits::{INCLUDE_DEPTH_MAX, PLUGIN_FILE_BYTES_MAX, REQUIREMENTS_FILE_BYTES_MAX};
@@ -20,21 +21,39 @@ pub struct Requirements {
     /// Index options in the order of the file, then the packages in alphabetical order.
     lines: Vec<String>,
     requires_python: Option<String>,
-    sources: Vec<PathBuf>,
+    /// What the packages in `lines` are made of.
+    asked: Vec<Asked>,
+    python_asked: Vec<Asked>,
+    sources: Vec<Source>,
 }
 
 impl Requirements {
-    /// Requirements given by name.
+    /// Requirements given by name, which every plugin is to have.
     ///
     /// # Errors
     /// The first one that is none.
     pub fn from_packages<S: AsRef<str>>(packages: &[S]) -> Result<Self, RequirementsError> {
-        let normal = packages.iter().map(|package| {
+        Self::by(&Source::Server, packages)
+    }
+
+    /// The requirements in the settings of a trigger.
+    ///
+    /// # Errors
+    /// The first one that is none.
+    pub fn of_trigger<S: AsRef<str>>(packages: &[S]) -> Result<Self, RequirementsError> {
+        Self::by(&Source::Trigger, packages)
+    }
+
+    fn by<S: AsRef<str>>(source: &Source, packages: &[S]) -> Result<Self, RequirementsError> {
+        let asked = packages.iter().map(|package| {
             let package = package.as_ref();
             requirements_file::normalise(package)
+                .map(|what| Asked { what, by: source.clone() })
                 .map_err(|reason| RequirementsError::Package { requirement: package.to_owned(), reason })
         });
-        Ok(Gathered { packages: normal.collect::<Result<_, _>>()?, ..Gathered::default() }.into())
+        let asked: Vec<_> = asked.collect::<Result<_, _>>()?;
+        let sources = if asked.is_empty() { Vec::new() } else { vec![source.clone()] };
+        Ok(Gathered { asked, sources, ..Gathered::default() }.into())
     }
 
     /// The normalised lines: index options first, then packages in alphabetical order.
@@ -43,15 +62,27 @@ impl Requirements {
         &self.lines
     }
 
+    /// Each requirement with who asks for it, in alphabetical order; one that several ask for stands there several times.
+    #[must_use]
+    pub fn asked(&self) -> &[Asked] {
+        &self.asked
+    }
+
     /// Version specifier of the interpreter, for instance `>=3.11`.
     #[must_use]
     pub fn requires_python(&self) -> Option<&str> {
         self.requires_python.as_deref()
     }
 
-    /// The files that they come from, the most particular first; none for the plain environment.
+    /// Each part of it with who wants it.
     #[must_use]
-    pub fn sources(&self) -> &[PathBuf] {
+    pub fn python_asked(&self) -> &[Asked] {
+        &self.python_asked
+    }
+
+    /// Where they stand, the most particular first; nothing for the plain environment.
+    #[must_use]
+    pub fn sources(&self) -> &[Source] {
         &self.sources
     }
 
@@ -61,26 +92,39 @@ impl Requirements {
         if others.is_empty() {
             return self;
         }
-        let name_of = |line: &str| line.split(|character: char| !is_of_name(character)).next().map(str::to_owned);
-        let names: Vec<_> = self.lines.iter().map(|line| name_of(line)).collect();
-        let (mut options, mut packages): (Vec<_>, Vec<_>) =
-            self.lines.into_iter().partition(|line| line.starts_with('-'));
-        for line in &others.lines {
-            match line.starts_with('-') {
-                true if !options.contains(line) => options.push(line.clone()),
-                false if !names.contains(&name_of(line)) => packages.push(line.clone()),
-                _ => {}
+        let names: Vec<_> = self.asked.iter().map(|asked| name_of(&asked.what).to_owned()).collect();
+        let is_new = |asked: &&Asked| !names.iter().any(|name| name == name_of(&asked.what));
+        let asked = others.asked.iter().filter(is_new).cloned().collect();
+        self.and(&Self { asked, ..others.clone() })
+    }
+
+    /// Both: what has the same name has to be met together.
+    #[must_use]
+    pub fn and(mut self, others: &Self) -> Self {
+        let mut options: Vec<String> = self.lines.extract_if(.., |line| line.starts_with('-')).collect();
+        for option in others.lines.iter().filter(|line| line.starts_with('-')) {
+            if !options.contains(option) {
+                options.push(option.clone());
             }
         }
-        let requires_python = self.requires_python.into_iter().chain(others.requires_python.clone()).collect();
+        let joined = |ours: Vec<Asked>, theirs: &[Asked]| ours.into_iter().chain(theirs.iter().cloned()).collect();
         let sources = self.sources.into_iter().chain(others.sources.iter().cloned()).collect();
-        Gathered { options, packages, requires_python, sources }.into()
+        let asked = joined(self.asked, &others.asked);
+        Gathered { options, asked, python: joined(self.python_asked, &others.python_asked), sources }.into()
+    }
+
+    /// The same, asked for by somebody else.
+    #[must_use]
+    pub(super) fn asked_by(mut self, source: &Source) -> Self {
+        self.asked.iter_mut().chain(&mut self.python_asked).for_each(|asked| asked.by = source.clone());
+        self.sources = vec![source.clone()];
+        self
     }
 
     /// Whether no package is asked for.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.lines.iter().all(|line| line.starts_with('-'))
+        self.asked.is_empty()
     }
 }
 
@@ -88,37 +132,40 @@ impl Requirements {
 #[derive(Default)]
 struct Gathered {
     options: Vec<String>,
-    packages: Vec<String>,
-    requires_python: Vec<String>,
-    sources: Vec<PathBuf>,
+    asked: Vec<Asked>,
+    python: Vec<Asked>,
+    sources: Vec<Source>,
 }
 
 impl From<Gathered> for Requirements {
     fn from(gathered: Gathered) -> Self {
-        let Gathered { options, mut packages, requires_python, sources } = gathered;
-        packages.sort();
-        packages.dedup();
+        let Gathered { options, mut asked, python, sources } = gathered;
+        asked.sort();
+        asked.dedup();
         // Options alone install nothing, and must not name an environment of their own.
-        let mut lines = if packages.is_empty() { Vec::new() } else { options };
-        lines.append(&mut packages);
+        let mut lines = if asked.is_empty() { Vec::new() } else { options };
+        lines.extend(asked.iter().map(|asked| asked.what.clone()));
+        lines.dedup();
         // The clauses of a specifier hold all together, so all specifiers together are one.
-        let requires_python = (!requires_python.is_empty()).then(|| requires_python.join(","));
-        Self { lines, requires_python, sources }
+        let specifiers: Vec<&str> = python.iter().map(|asked| asked.what.as_str()).collect();
+        let requires_python = (!specifiers.is_empty()).then(|| specifiers.join(","));
+        Self { lines, requires_python, asked, python_asked: python, sources }
     }
 }
 
 impl Gathered {
     /// Adds what the file at `path` declares.
     fn declare(&mut self, path: &Path, declared: Declared) -> Result<(), RequirementsError> {
+        let by = Source::File(path.to_owned());
         for package in declared.dependencies {
             let normal = requirements_file::normalise(&package).map_err(|reason| RequirementsError::Declared {
                 path: path.to_owned(),
                 reason: format!("dependency `{package}` {reason}"),
             });
-            self.packages.push(normal?);
+            self.asked.push(Asked { what: normal?, by: by.clone() });
         }
-        self.requires_python.extend(declared.requires_python);
-        self.sources.push(path.to_owned());
+        self.python.extend(declared.requires_python.map(|what| Asked { what, by: by.clone() }));
+        self.sources.push(by);
         Ok(())
     }
 }
@@ -164,7 +211,7 @@ pub fn requirements_of(plugin: &Path) -> Result<Requirements, RequirementsError>
     }
     for file in [code.with_extension(REQUIREMENTS), code.with_file_name(REQUIREMENTS)] {
         if read_file(&file, 0, &mut gathered)? {
-            gathered.sources.push(file);
+            gathered.sources.push(Source::File(file));
             break;
         }
     }
@@ -182,13 +229,13 @@ pub fn requirements_of(plugin: &Path) -> Result<Requirements, RequirementsError>
 pub(super) fn of_file(path: &Path) -> Result<Option<Requirements>, RequirementsError> {
     let mut gathered = Gathered::default();
     let found = read_file(path, 0, &mut gathered)?;
-    gathered.sources.push(path.to_owned());
+    gathered.sources.push(Source::File(path.to_owned()));
     Ok(found.then(|| gathered.into()))
 }
 
-/// Whether a normalised name may hold this character.
-fn is_of_name(character: char) -> bool {
-    character.is_ascii_alphanumeric() || character == '-'
+/// The name at the beginning of a normalised requirement.
+pub(super) fn name_of(requirement: &str) -> &str {
+    requirement.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').next().unwrap_or_default()
 }
 
 fn invalid(reason: &str) -> String {
@@ -205,7 +252,7 @@ fn read_file(path: &Path, depth: usize, gathered: &mut Gathered) -> Result<bool,
     let line_error = |(line, reason)| RequirementsError::Line { path: path.to_owned(), line, reason };
     for item in requirements_file::parse(&text, directory).map_err(line_error)? {
         match item {
-            Item::Package(package) => gathered.packages.push(package),
+            Item::Package(what) => gathered.asked.push(Asked { what, by: Source::File(path.to_owned()) }),
             Item::Option(option) => gathered.options.push(option),
             Item::Include(file) => {
                 let included = directory.join(file);
@@ -292,8 +339,19 @@ mod tests {
         let requirements = requirements_of(&pack).unwrap();
         assert_eq!(requirements.packages(), ["inline", "pandas<3", "requests", "rich"]);
         assert_eq!(requirements.requires_python(), Some(">=3.11,<3.15"));
-        let files = ["__init__.py", "manifest.toml", "requirements.txt", "pyproject.toml"].map(|name| pack.join(name));
+        let names = ["__init__.py", "manifest.toml", "requirements.txt", "pyproject.toml"];
+        let files = names.map(|name| Source::File(pack.join(name)));
         assert_eq!(requirements.sources(), files);
+        let asked = |what: &str, file: usize| Asked { what: what.to_owned(), by: files[file].clone() };
+        let all =
+            [asked("inline", 0), asked("inline", 1), asked("pandas<3", 1), asked("requests", 2), asked("rich", 3)];
+        assert_eq!(requirements.asked(), all, "each with who asks for it");
+        assert_eq!(requirements.python_asked(), [asked(">=3.11", 0), asked("<3.15", 3)]);
+
+        let trigger = Requirements::of_trigger(&["Rich <9", "inline"]).unwrap();
+        let both = requirements.and(&trigger);
+        assert_eq!(both.packages(), ["inline", "pandas<3", "requests", "rich", "rich<9"], "both hold");
+        assert_eq!(both.sources().last(), Some(&Source::Trigger));
     }
 
     #[test]

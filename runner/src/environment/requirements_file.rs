@@ -71,10 +71,15 @@ pub(super) fn normalise(requirement: &str) -> Result<String, String> {
                 .into(),
         );
     }
-    let parts = name.split(['-', '_', '.']).filter(|part| !part.is_empty()).map(str::to_ascii_lowercase);
-    let name = parts.collect::<Vec<_>>().join("-");
+    let name = normalise_name(name);
     let space = if rest.starts_with('@') { " " } else { "" };
     Ok(format!("{name}{space}{}", close_up(rest)))
+}
+
+/// A name as an index compares it.
+pub(super) fn normalise_name(name: &str) -> String {
+    let parts = name.split(['-', '_', '.']).filter(|part| !part.is_empty()).map(str::to_ascii_lowercase);
+    parts.collect::<Vec<_>>().join("-")
 }
 
 /// The file name of a package, which would be looked for in the current directory.

@@ -29,7 +29,7 @@ pub(super) async fn resolve(
         Installer::Uv(uv) => {
             let mut tool = steps.tool(uv)?;
             tool.args(["pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate", "--python"]);
-            tool.args([&interpreter.base_executable]).args([
+            tool.args([&interpreter.base_executable]).args(steps.index.arguments()).args([
                 "--output-file".as_ref(),
                 answer.as_path(),
                 asked.as_path(),
@@ -39,7 +39,7 @@ pub(super) async fn resolve(
         Installer::Pip(pip) => {
             let mut tool = pip.tool(steps)?;
             tool.args(["install", "--dry-run", "--ignore-installed", "--quiet", "--disable-pip-version-check"]);
-            tool.args(["--no-input", "--progress-bar", "off"]);
+            tool.args(["--no-input", "--progress-bar", "off"]).args(steps.index.arguments());
             tool.args(["--report".as_ref(), answer.as_path(), "--requirement".as_ref(), asked.as_path()]);
             ("resolving requirements with pip", tool)
         }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::asked::Source;
 use super::error::EnvironmentError;
 use super::requirements::{self, Requirements};
 use super::store::write_whole;
@@ -58,7 +59,8 @@ impl EnvironmentStore {
 
     /// What every plugin has.
     pub(super) fn server_wide(&self) -> Result<Requirements, EnvironmentError> {
-        Ok(requirements::of_file(&self.server_wide_path())?.unwrap_or_default())
+        let found = requirements::of_file(&self.server_wide_path())?;
+        Ok(found.map(|found| found.asked_by(&Source::Server)).unwrap_or_default())
     }
 
     fn server_wide_path(&self) -> PathBuf {

@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::error::EnvironmentError;
+use super::index::IndexSettings;
 use super::interpreter::Interpreter;
+use super::redactor::Redactor;
 use super::tool::{Output, Tool, ToolError};
-use super::tool_environment::without_credentials;
 
 /// First major version of pip that installs into another interpreter's environment by `--python` (22.3) and reports what it
 /// would install (22.2).
@@ -18,6 +19,10 @@ const PIP_MAJOR_MIN: u32 = 23;
 /// The frame of a build.
 #[derive(Clone, Copy)]
 pub(super) struct Steps<'a> {
+    /// Where packages come from.
+    pub(super) index: &'a IndexSettings,
+    /// Cleans what tools say.
+    pub(super) redactor: &'a Redactor,
     /// The store's directory: it holds no project and no configuration that a tool might pick up.
     pub(super) root: &'a Path,
     /// Held by the tools too, see [`Tool::hold`].
@@ -31,6 +36,7 @@ impl Steps<'_> {
     pub(super) fn tool(&self, program: &Path) -> Result<Tool, EnvironmentError> {
         let mut tool = Tool::new(program, self.root);
         tool.hold(self.lock).map_err(EnvironmentError::io("hold the lock in", self.root))?;
+        self.index.tell(&mut tool);
         tool.env("UV_PYTHON_DOWNLOADS", "never").env("UV_NO_PROGRESS", "1").env("NO_COLOR", "1");
         Ok(tool)
     }
@@ -41,7 +47,7 @@ impl Steps<'_> {
             ToolError::Timeout { output } => EnvironmentError::Timeout {
                 what: what.to_owned(),
                 limit: self.limit,
-                output: without_credentials(&output),
+                output: self.redactor.clean(&output),
             },
             error => EnvironmentError::Tool {
                 what: what.to_owned(),
@@ -60,7 +66,7 @@ impl Steps<'_> {
         }
         // Both tools explain themselves on standard error; venv writes to standard output.
         let words = if output.stderr.trim().is_empty() { &output.stdout } else { &output.stderr };
-        let words = without_credentials(words.trim_end());
+        let words = self.redactor.clean(words.trim_end());
         Err(EnvironmentError::Tool {
             what: what.to_owned(),
             exit: output.status.to_string(),

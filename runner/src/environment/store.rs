@@ -15,12 +15,14 @@ use tokio::time::{Instant, sleep};
 use super::builder;
 use super::digest::{environment_id, request_id};
 use super::error::EnvironmentError;
+use super::index::IndexSettings;
 use super::installer::Installer;
 use super::interpreter::{Interpreter, Interpreters, find_program};
 use super::inventory::{self, Hold};
 use super::limits::{HOLD_TRIES_MAX, LOCK_PAUSE, PARALLEL_BUILDS_MAX};
 use super::lock::Lock;
 use super::marker::{self, Marker};
+use super::redactor::Redactor;
 use super::requirements::Requirements;
 use super::resolver;
 use super::steps::{self, Steps};
@@ -39,6 +41,7 @@ const RESOLVED: &str = "resolved";
 pub struct EnvironmentStore {
     root: PathBuf,
     package_manager: PackageManager,
+    index: IndexSettings,
     build_timeout: Duration,
     interpreters: Interpreters,
     search_path: OsString,
@@ -81,6 +84,7 @@ impl EnvironmentStore {
             // Tools run in another directory and scripts hold the path, so it must not depend on ours.
             root: std::path::absolute(&root).unwrap_or(root),
             package_manager,
+            index: IndexSettings::default(),
             build_timeout,
             interpreters: Interpreters::new(python, search_path.clone()),
             search_path,
@@ -92,12 +96,23 @@ impl EnvironmentStore {
         }
     }
 
+    /// With the operator's settings of where packages come from.
+    #[must_use]
+    pub fn with_index(mut self, index: IndexSettings) -> Self {
+        self.index = index;
+        self
+    }
+
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
     pub(super) fn package_manager(&self) -> PackageManager {
         self.package_manager
+    }
+
+    pub(super) fn interpreters(&self) -> &Interpreters {
+        &self.interpreters
     }
 
     pub(super) fn installing(&self) -> &Mutex<()> {
@@ -115,9 +130,13 @@ impl EnvironmentStore {
     /// # Errors
     /// No interpreter fits, packages are asked for and disabled, or the build failed, in its tool's words.
     pub async fn ensure(&self, requirements: &Requirements) -> Result<Arc<Environment>, EnvironmentError> {
-        // Where nothing is installed, what was installed before is no reason to start no plugin at all.
+        self.ensure_exactly(&self.with_server_wide(requirements)?).await
+    }
+
+    /// With what every plugin has. Where nothing is installed, what was installed before is no reason to start no plugin at all.
+    pub(super) fn with_server_wide(&self, requirements: &Requirements) -> Result<Requirements, EnvironmentError> {
         let server_wide = if self.is_disabled() { Requirements::default() } else { self.server_wide()? };
-        self.ensure_exactly(&requirements.clone().over(&server_wide)).await
+        Ok(requirements.clone().over(&server_wide))
     }
 
     /// The environment as [`Self::ensure`] gives it, or without `requirements` the plain one, and a hold that keeps it from being
@@ -170,6 +189,7 @@ impl EnvironmentStore {
                 packages: packages.map(|line| without_credentials(line)).collect(),
             });
         }
+        self.index.check_requirements(requirements)?;
         let interpreter = self.interpreters.find(requirements.requires_python()).await?;
         let id = request_id(&interpreter, requirements);
         let slot = self.slot(&id);
@@ -222,7 +242,10 @@ impl EnvironmentStore {
         }
         let kept = self.kept_lock(request)?;
         if let Some(lock) = &kept {
-            let environment = self.describe(&job, lock);
+            self.index.check_lock(lock)?;
+        }
+        if let Some(lock) = &kept {
+            let environment = self.describe(interpreter, requirements, lock);
             if marker::is_complete(&environment.path) {
                 return Ok(environment);
             }
@@ -260,7 +283,8 @@ impl EnvironmentStore {
         }
         let lock = {
             let _permit = self.builds.acquire().await;
-            let steps = self.steps(held);
+            let redactor = Redactor::new(&self.index, Some(job.requirements));
+            let steps = self.steps(held, &redactor);
             tracing::info!(
                 "resolving requirements {}{} with Python {}",
                 job.request,
@@ -270,6 +294,7 @@ impl EnvironmentStore {
             let installer = Installer::find(&steps, job.uv.as_ref(), job.interpreter, work).await?;
             resolver::resolve(&steps, &installer, job.interpreter, job.requirements, work).await?
         };
+        self.index.check_lock(&lock)?;
         let environment = self.environment(job, &lock, Some(work)).await?;
         // Kept only when it was of use.
         let path = self.lock_path(job.request);
@@ -286,7 +311,7 @@ impl EnvironmentStore {
         lock: &Lock,
         work: Option<&Path>,
     ) -> Result<Environment, EnvironmentError> {
-        let environment = self.describe(job, lock);
+        let environment = self.describe(job.interpreter, job.requirements, lock);
         let path = &environment.path;
         if marker::is_complete(path) {
             return Ok(environment);
@@ -314,15 +339,16 @@ impl EnvironmentStore {
         result.map(|()| environment)
     }
 
-    fn describe(&self, job: &Job<'_>, lock: &Lock) -> Environment {
-        let id = environment_id(job.interpreter, lock);
+    /// The environment of a lock, whether it is there or not.
+    pub(super) fn describe(&self, interpreter: &Interpreter, requirements: &Requirements, lock: &Lock) -> Environment {
+        let id = environment_id(interpreter, lock);
         let path = self.root.join(&id);
         Environment {
             id,
             python: marker::python(&path),
             path,
-            python_version: job.interpreter.version.clone(),
-            requirements: job.requirements.packages().iter().map(|line| without_credentials(line)).collect(),
+            python_version: interpreter.version.clone(),
+            requirements: requirements.packages().iter().map(|line| without_credentials(line)).collect(),
             packages: lock.packages(),
         }
     }
@@ -336,7 +362,8 @@ impl EnvironmentStore {
         held: &File,
     ) -> Result<(), EnvironmentError> {
         // The time spent waiting for a permit is not the build's.
-        let steps = self.steps(held);
+        let redactor = Redactor::new(&self.index, Some(job.requirements));
+        let steps = self.steps(held, &redactor);
         let path = &environment.path;
         builder::create(&steps, job.uv.as_deref(), job.interpreter, path).await?;
         if let Some(work) = work {
@@ -356,9 +383,9 @@ impl EnvironmentStore {
         blocking(move || marker::write(&path, &marker)).await.map_err(complete)
     }
 
-    fn steps<'a>(&'a self, held: &'a File) -> Steps<'a> {
+    fn steps<'a>(&'a self, held: &'a File, redactor: &'a Redactor) -> Steps<'a> {
         let limit = self.build_timeout;
-        Steps { root: &self.root, lock: held, limit, deadline: Instant::now() + limit }
+        Steps { index: &self.index, redactor, root: &self.root, lock: held, limit, deadline: Instant::now() + limit }
     }
 
     fn lock_path(&self, request: &str) -> PathBuf {
@@ -366,7 +393,7 @@ impl EnvironmentStore {
     }
 
     /// The lock that was made of these requirements before.
-    fn kept_lock(&self, request: &str) -> Result<Option<Lock>, EnvironmentError> {
+    pub(super) fn kept_lock(&self, request: &str) -> Result<Option<Lock>, EnvironmentError> {
         let path = self.lock_path(request);
         match fs::read_to_string(&path) {
             Ok(text) => Lock::parse(&text).map(Some).map_err(|reason| EnvironmentError::Lock { path, reason }),
@@ -410,9 +437,9 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// For a log line: the files that ask.
+    /// For a log line: who asks.
     fn origin(&self) -> String {
-        let sources: Vec<_> = self.requirements.sources().iter().map(|file| format!("`{}`", file.display())).collect();
+        let sources: Vec<_> = self.requirements.sources().iter().map(ToString::to_string).collect();
         if sources.is_empty() { String::new() } else { format!(" for {}", sources.join(", ")) }
     }
 

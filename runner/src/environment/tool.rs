@@ -39,6 +39,8 @@ pub(super) struct Tool {
     cwd: PathBuf,
     env: Vec<(&'static str, OsString)>,
     stdin: Option<File>,
+    /// Whether it hears nothing of the indexes that the runner's environment names.
+    own_indexes: bool,
 }
 
 /// What a tool has left.
@@ -67,7 +69,14 @@ pub(super) enum ToolError {
 
 impl Tool {
     pub(super) fn new(program: impl Into<PathBuf>, cwd: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), args: Vec::new(), cwd: cwd.into(), env: Vec::new(), stdin: None }
+        Self {
+            program: program.into(),
+            args: Vec::new(),
+            cwd: cwd.into(),
+            env: Vec::new(),
+            stdin: None,
+            own_indexes: false,
+        }
     }
 
     pub(super) fn args<A: AsRef<OsStr>>(&mut self, args: impl IntoIterator<Item = A>) -> &mut Self {
@@ -79,6 +88,11 @@ impl Tool {
     pub(super) fn env(&mut self, name: &'static str, value: impl Into<OsString>) -> &mut Self {
         self.env.push((name, value.into()));
         self
+    }
+
+    /// Keeps from it which indexes the runner's environment names.
+    pub(super) fn without_inherited_indexes(&mut self) {
+        self.own_indexes = true;
     }
 
     /// Gives it an empty file as standard input whose lock it then shares: `flock` belongs to the opened file,
@@ -134,7 +148,9 @@ impl Tool {
         command
             .env_clear()
             .env("LANG", "C.UTF-8")
-            .envs(std::env::vars_os().filter(|(name, _)| tool_environment::passes(name)))
+            .envs(std::env::vars_os().filter(|(name, _)| {
+                tool_environment::passes(name) && !(self.own_indexes && tool_environment::names_index(name))
+            }))
             .envs(self.env);
         command.stdin(self.stdin.map_or_else(Stdio::null, Stdio::from)).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut running = running();

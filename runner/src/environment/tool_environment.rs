@@ -56,8 +56,33 @@ pub(super) fn passes(name: &OsStr) -> bool {
         .is_some_and(|name| PASSED.contains(&name) || PASSED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
 }
 
+/// Whether a variable says where packages come from.
+pub(super) fn names_index(name: &OsStr) -> bool {
+    const NAMES: [&str; 9] = [
+        "PIP_EXTRA_INDEX_URL",
+        "PIP_FIND_LINKS",
+        "PIP_INDEX_URL",
+        "PIP_NO_INDEX",
+        "UV_DEFAULT_INDEX",
+        "UV_FIND_LINKS",
+        "UV_NO_INDEX",
+        "UV_INDEX",
+        "UV_INDEX_URL",
+    ];
+    name.to_str().is_some_and(|name| NAMES.contains(&name) || name.starts_with("UV_EXTRA_INDEX"))
+}
+
+/// Whether a variable of the runner may hold credentials of an index, and is no plugin's business whatever it was granted.
+#[must_use]
+pub fn is_for_tools_only(name: &OsStr) -> bool {
+    const NAMES: [&str; 4] = ["BULKHEAD_INDEX_URL", "BULKHEAD_EXTRA_INDEX_URL", "PIP_PROXY", "UV_DEFAULT_INDEX"];
+    let begins = ["PIP_INDEX", "PIP_EXTRA_INDEX", "UV_INDEX", "UV_EXTRA_INDEX"];
+    name.to_str().is_some_and(|name| NAMES.contains(&name) || begins.iter().any(|begin| name.starts_with(begin)))
+}
+
 /// Removes user names and passwords from the URLs in a text that people and logs will see.
-pub(super) fn without_credentials(text: &str) -> String {
+#[must_use]
+pub fn without_credentials(text: &str) -> String {
     let mut parts = text.split("://");
     let mut clean = parts.next().unwrap_or_default().to_owned();
     for part in parts {

@@ -35,6 +35,7 @@ impl Supervisor {
             entry_point,
             arguments: None,
             permissions: Permissions::default(),
+            requirements: Arc::default(),
             plugin_dir: None,
             log: logs.writer(trigger),
             questions: Arc::new(Nobody),

@@ -7,7 +7,7 @@ use bulkhead_launcher::{Access, Endpoint, LaunchPolicy, Network, PathGrant, Sand
 use uuid::Uuid;
 
 use super::{Supervisor, WorkerSpec};
-use crate::environment::Environment;
+use crate::environment::{Environment, is_for_tools_only};
 use crate::limits;
 use crate::trigger::{BeyondCeiling, Permissions};
 
@@ -186,10 +186,13 @@ fn variables(spec: &WorkerSpec, environment: &Environment) -> BTreeMap<String, S
     let mut env = BTreeMap::new();
     if spec.permissions.allow_all {
         env.extend(
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+            std::env::vars_os()
+                .filter(|(name, _)| !is_for_tools_only(name))
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
         );
     }
-    for name in &spec.permissions.allow_env {
+    // No grant gives a plugin the credentials with which packages are fetched.
+    for name in spec.permissions.allow_env.iter().filter(|name| !is_for_tools_only(name.as_ref())) {
         if let Ok(value) = std::env::var(name) {
             env.insert(name.clone(), value);
         }

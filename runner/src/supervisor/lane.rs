@@ -65,7 +65,7 @@ pub(super) struct Worker {
     pub(super) process: WorkerProcess,
     /// The file or directory that the sandbox shows it as its plugin.
     pub(super) plugin: PluginIdentity,
-    /// Of the packages that every plugin has, when it was started.
+    /// Of what is asked for beside the plugin's files, when it was started.
     pub(super) generation: u64,
     /// On its environment.
     pub(super) hold: Option<Hold>,
@@ -311,7 +311,7 @@ enum Trust {
 impl Worker {
     /// Whether the plugin is another file by now, or has other packages. One that is gone keeps its last code.
     fn is_outdated(&self, spec: &WorkerSpec) -> bool {
-        if self.supervisor.environments.generation() != self.generation {
+        if self.supervisor.generation(spec) != self.generation {
             return true;
         }
         let now = PluginIdentity::of(&spec.plugin_named);

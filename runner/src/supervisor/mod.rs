@@ -49,7 +49,7 @@ pub use watchdog::{Excess, Watchdog};
 
 use crate::cache::{CacheChange, TriggerCache};
 use crate::clock::SharedClock;
-use crate::environment::EnvironmentStore;
+use crate::environment::{EnvironmentStore, OwnRequirements};
 use crate::host::FeedTable;
 use crate::logs::LogWriter;
 use crate::session::Questions;
@@ -77,6 +77,11 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
+    /// Counts the changes of what is asked for a trigger's workers beside its plugin's files.
+    fn generation(&self, spec: &WorkerSpec) -> u64 {
+        self.environments.generation() + spec.requirements.changes()
+    }
+
     /// Starts a process as confined as a worker and says aloud what of the sandbox this machine does not grant.
     pub async fn warn_of_lost_layers(&self) {
         let (launcher, emulate) = (Arc::clone(&self.launcher), self.settings.emulate);
@@ -121,6 +126,8 @@ pub struct WorkerSpec {
     pub plugin_dir: Option<PathBuf>,
     /// What the plugin may do.
     pub permissions: Permissions,
+    /// Packages that the trigger asks for besides its plugin.
+    pub requirements: Arc<OwnRequirements>,
     /// Where the plugin's lines go.
     pub log: LogWriter,
     /// Answers what the plugin asks.

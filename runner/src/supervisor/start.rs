@@ -48,11 +48,14 @@ pub(super) async fn start(
 ) -> Result<Worker, StartFailure> {
     let plugin = (spec.plugin)().map_err(WorkerEnd::Load)?;
     // Looked at first: packages that are installed meanwhile are for the next worker.
-    let generation = supervisor.environments.generation();
+    let generation = supervisor.generation(spec);
     let environment = async {
         let requirements = match spec.check_only {
             true => None,
-            false => Some(environment::requirements_of(&plugin).map_err(|error| error.to_string())?),
+            false => {
+                let found = environment::requirements_of(&plugin).map_err(|error| error.to_string())?;
+                Some(found.and(&spec.requirements.get()))
+            }
         };
         let now = SystemTime::from(supervisor.clock.now());
         supervisor.environments.hold(requirements.as_ref(), now).await.map_err(|error| error.to_string())

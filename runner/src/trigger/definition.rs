@@ -132,6 +132,9 @@ pub struct TriggerDefinition {
     /// Longest run of one invocation, milliseconds; the runner's default when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// Packages that it asks for besides its plugin.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requirements: Vec<String>,
     /// What it may do beyond computing.
     #[serde(default)]
     pub permissions: Permissions,

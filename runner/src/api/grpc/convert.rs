@@ -8,6 +8,7 @@ use tonic::Status;
 
 use crate::catalog::CatalogError;
 use crate::dispatch::{EngineError, TriggerInfo, TriggerState};
+use crate::environment::without_credentials;
 use crate::plugin_files::PluginFileError;
 use crate::trigger::{
     Delivery, ErrorBehavior, NetPermission, Permissions, PluginLocation, Span, TriggerDefinition, TriggerId,
@@ -51,6 +52,7 @@ pub(super) fn definition(trigger: &wire::Trigger, plugin: PluginLocation) -> Res
         attempts_max: (policy.attempts_max > 0).then_some(policy.attempts_max),
         delivery: delivery(&policy)?,
         timeout_ms: timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+        requirements: trigger.requirements.clone(),
         permissions: permissions(trigger.permissions.as_ref()),
         disabled: trigger.disabled,
         disabled_reason: None,
@@ -183,6 +185,7 @@ pub(super) fn trigger(info: &TriggerInfo) -> wire::Trigger {
         state: state.into(),
         state_message: info.reason.clone().unwrap_or_default(),
         disabled: definition.disabled,
+        requirements: definition.requirements.iter().map(|line| without_credentials(line)).collect(),
         permissions: (definition.permissions != Permissions::default())
             .then(|| wire_permissions(&definition.permissions)),
         timeout: definition
@@ -199,7 +202,10 @@ pub(super) fn status(error: &EngineError) -> Status {
             Status::not_found(text)
         }
         EngineError::NotRunning(_) => Status::failed_precondition(text),
-        EngineError::Settings(_) | EngineError::CacheName => Status::invalid_argument(text),
+        EngineError::Settings(_) | EngineError::CacheName | EngineError::Requirements(_) => {
+            Status::invalid_argument(text)
+        }
+        EngineError::Environment(_) => Status::failed_precondition(text),
         EngineError::Plugin(PluginFileError::NotFound(_)) => Status::not_found(text),
         EngineError::Plugin(PluginFileError::Unreadable { .. }) => Status::internal(text),
         EngineError::Plugin(_) | EngineError::Unusable(_) | EngineError::Name(_) | EngineError::Permission(_) => {
@@ -246,6 +252,7 @@ mod tests {
                 error_behavior: ErrorBehavior::Retry,
                 attempts_max: Some(3),
                 timeout_ms: Some(1500),
+                requirements: vec!["numpy>=2".to_owned()],
                 permissions: Permissions {
                     allow_net: NetPermission::Hosts(vec!["db:5432".into()]),
                     allow_env: vec!["TOKEN".into()],

@@ -3,15 +3,17 @@
 use std::path::Path;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
+use serde_json::json;
 
-use super::params::json_body;
-use super::reply::{Refusal, json};
+use super::params::{Params, json_body};
+use super::reply::{Refusal, json as reply};
 use super::{HttpApi, body};
-use crate::environment::{EnvironmentError, InstallError, Requirements, requirements_at};
+use crate::environment::{Asked, EnvironmentError, InstallError, Requirements, requirements_at};
+use crate::trigger::TriggerId;
 
 #[derive(Deserialize)]
 struct Packages {
@@ -52,24 +54,51 @@ pub(super) async fn install_requirements(
 
 async fn install(api: &HttpApi, requirements: Result<Requirements, InstallError>) -> Result<Response, Refusal> {
     let environment = api.engine.install(requirements).await?;
-    Ok(json(StatusCode::OK, &serde_json::json!({ "environment": environment.id, "packages": environment.packages })))
+    Ok(reply(StatusCode::OK, &json!({ "environment": environment.id, "packages": environment.packages })))
+}
+
+/// What the answer is where an environment could not be had.
+pub(super) fn status(error: &EnvironmentError) -> StatusCode {
+    match error {
+        EnvironmentError::Timeout { .. } | EnvironmentError::Locked { .. } => StatusCode::GATEWAY_TIMEOUT,
+        EnvironmentError::PackagesDisabled { .. } | EnvironmentError::NotAllowed { .. } => StatusCode::FORBIDDEN,
+        EnvironmentError::Io { .. }
+        | EnvironmentError::NoUv
+        | EnvironmentError::ServerWide(_)
+        | EnvironmentError::Lock { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        // What was asked for is not there, or does not go together.
+        EnvironmentError::Interpreter(_) | EnvironmentError::Tool { .. } => StatusCode::BAD_REQUEST,
+    }
+}
+
+/// `GET /api/v3/configure/plugin_environment?db=&trigger_name=`: what a trigger asks for, and what it comes to.
+pub(super) async fn show(State(api): State<HttpApi>, RawQuery(query): RawQuery) -> Result<Response, Refusal> {
+    let params = Params::parse(query.as_deref());
+    let id = TriggerId::new(params.require("db")?, params.require("trigger_name")?);
+    let plan = api.engine.plan(&id).await?;
+    let asked = |asked: &[Asked]| -> Vec<_> {
+        asked.iter().map(|asked| json!({ "requirement": asked.what, "source": asked.by.to_string() })).collect()
+    };
+    Ok(reply(
+        StatusCode::OK,
+        &json!({
+            "requirements": asked(&plan.asked),
+            "requires_python": asked(&plan.python_asked),
+            "python": plan.python_version,
+            "environment": plan.environment.as_ref().map(|environment| &environment.id),
+            "packages": plan.environment.as_ref().map(|environment| &environment.packages),
+            "is_built": plan.is_built,
+            "lock": plan.lock,
+        }),
+    ))
 }
 
 impl From<InstallError> for Refusal {
     fn from(error: InstallError) -> Self {
         let status = match &error {
             InstallError::Disabled => StatusCode::FORBIDDEN,
-            InstallError::Environment(EnvironmentError::Timeout { .. } | EnvironmentError::Locked { .. }) => {
-                StatusCode::GATEWAY_TIMEOUT
-            }
-            InstallError::Environment(
-                EnvironmentError::Io { .. }
-                | EnvironmentError::NoUv
-                | EnvironmentError::ServerWide(_)
-                | EnvironmentError::Lock { .. },
-            ) => StatusCode::INTERNAL_SERVER_ERROR,
-            // What was asked for is not there, or does not go together.
-            _ => StatusCode::BAD_REQUEST,
+            InstallError::Environment(error) => status(error),
+            InstallError::Requirements(_) | InstallError::NoFile(_) => StatusCode::BAD_REQUEST,
         };
         Self(status, error.to_string())
     }

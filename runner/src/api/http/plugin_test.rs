@@ -37,6 +37,8 @@ struct Surroundings {
 
 #[derive(Default, Deserialize)]
 struct TestSettings {
+    #[serde(default)]
+    requirements: Vec<String>,
     #[serde(flatten)]
     permissions: Permissions,
 }
@@ -49,6 +51,7 @@ impl Surroundings {
             event,
             arguments: self.input_arguments,
             cache_name: self.cache_name,
+            requirements: self.trigger_settings.requirements,
             permissions: self.trigger_settings.permissions,
         }
     }

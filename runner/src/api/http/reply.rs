@@ -4,6 +4,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::environment;
 use crate::catalog::CatalogError;
 use crate::dispatch::EngineError;
 use crate::host::{ClientWriteError, DatabaseError, HostError};
@@ -55,7 +56,8 @@ impl From<EngineError> for Refusal {
                 StatusCode::NOT_FOUND
             }
             EngineError::NotRunning(_) => StatusCode::CONFLICT,
-            EngineError::Settings(_) | EngineError::CacheName => StatusCode::BAD_REQUEST,
+            EngineError::Settings(_) | EngineError::CacheName | EngineError::Requirements(_) => StatusCode::BAD_REQUEST,
+            EngineError::Environment(error) => environment::status(error),
             EngineError::Plugin(PluginFileError::NotFound(_)) | EngineError::NoPluginOf(_) => StatusCode::NOT_FOUND,
             EngineError::Plugin(PluginFileError::Unreadable { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
             EngineError::Plugin(PluginFileError::PluginDirOnly) => StatusCode::FORBIDDEN,

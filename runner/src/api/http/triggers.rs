@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::{Deserialize, Deserializer};
 
 use super::params::{Params, json_body};
-use super::reply::{Refusal, done};
+use super::reply::{Refusal, done, json};
 use super::{HttpApi, body};
 use crate::dispatch::PluginCheck;
 use crate::trigger::{Delivery, ErrorBehavior, Permissions, PluginLocation, TriggerDefinition, TriggerId, TriggerSpec};
@@ -40,6 +40,9 @@ struct Settings {
     /// Attempts in all when the error behavior is `retry`; ours.
     #[serde(default)]
     attempts_max: Option<u32>,
+    /// Packages that it asks for besides its plugin; ours.
+    #[serde(default)]
+    requirements: Vec<String>,
     /// What it may do beyond computing; ours.
     #[serde(flatten)]
     permissions: Permissions,
@@ -87,6 +90,7 @@ pub(super) async fn create(State(api): State<HttpApi>, headers: HeaderMap, body:
         error_behavior: request.trigger_settings.error_behavior,
         attempts_max: request.trigger_settings.attempts_max,
         timeout_ms,
+        requirements: request.trigger_settings.requirements,
         permissions: request.trigger_settings.permissions,
         delivery: request.trigger_settings.delivery,
         disabled: request.disabled,
@@ -96,6 +100,25 @@ pub(super) async fn create(State(api): State<HttpApi>, headers: HeaderMap, body:
     let check = PluginCheck::unless(request.no_check);
     api.engine.create(definition, check).await?;
     Ok(done())
+}
+
+#[derive(Deserialize)]
+struct ChangeRequirements {
+    db: String,
+    trigger_name: String,
+    requirements: Vec<String>,
+}
+
+/// `PUT /api/v3/configure/processing_engine_trigger/requirements`: in place of those that it had.
+pub(super) async fn requirements(
+    State(api): State<HttpApi>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let bytes = body::read(&headers, body, api.request_bytes_max).await?;
+    let ChangeRequirements { db, trigger_name, requirements } = json_body(&headers, &bytes)?;
+    let environment = api.engine.set_requirements(&TriggerId::new(db, trigger_name), &requirements).await?;
+    Ok(json(StatusCode::OK, &serde_json::json!({ "environment": environment.id, "packages": environment.packages })))
 }
 
 #[derive(Deserialize)]
