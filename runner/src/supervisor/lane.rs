@@ -17,7 +17,7 @@ use super::alarm::Alarm;
 use super::end::WorkerEnd;
 use super::pool::{Shared, Slot};
 use super::process::{ProcessEnd, WorkerProcess};
-use super::queue::{Next, Queued};
+use super::queue::{self, Next, Queued};
 use super::registry::WorkerState;
 use super::response_body::{BodyEvent, BodySink};
 use super::start::{self, Ended};
@@ -47,6 +47,14 @@ pub(super) enum Reply {
     Done(CallResult),
     /// The lane that it waited for is gone; nothing was done.
     AskAgain(Call),
+}
+
+impl Job {
+    /// Tells the caller that its lane is gone, before anything was done.
+    pub(super) fn ask_again(self) {
+        // A caller that went away asks nobody.
+        let _ = self.reply.send(Reply::AskAgain(self.call));
+    }
 }
 
 impl Queued for Job {
@@ -125,10 +133,15 @@ pub(super) async fn run(slot: Slot, first: Job, nursery: Spawner) {
         }
         current = match shared.next() {
             Next::Job(job) => job,
-            Next::Wait(jobs) => match idle(&mut worker, &shared, jobs, &mut alarm).await {
+            Next::Wait(mut jobs) => match idle(&mut worker, &shared, &mut jobs, &mut alarm).await {
                 Ok(Some(job)) => job,
                 Ok(None) => break Ok(()),
-                Err(ended) => break Err((ended, None)),
+                Err(ended) => {
+                    if let Some(job) = queue::leave(&mut jobs) {
+                        job.ask_again();
+                    }
+                    break Err((ended, None));
+                }
             },
             Next::Leave => break Ok(()),
         };
@@ -228,7 +241,7 @@ impl Caller {
 async fn idle(
     worker: &mut Worker,
     shared: &Shared,
-    mut jobs: oneshot::Receiver<Job>,
+    jobs: &mut oneshot::Receiver<Job>,
     alarm: &mut Alarm,
 ) -> Result<Option<Job>, Ended> {
     let deadline = Instant::now() + shared.supervisor.settings.idle_timeout;
@@ -236,7 +249,7 @@ async fn idle(
         tokio::select! {
             biased;
             // It fails when the lane is not needed any more.
-            job = &mut jobs => return Ok(job.ok()),
+            job = &mut *jobs => return Ok(job.ok()),
             step = worker.step(&shared.spec) => match step? {
                 Step::Finished { .. }
                 | Step::Greeted(_)
@@ -249,11 +262,7 @@ async fn idle(
                 _ => {}
             },
             // Threads and live objects of the plugin go on between calls.
-            () = alarm.until(deadline), if !worker.session.is_held() => {
-                jobs.close();
-                // One may have come at this very moment.
-                return Ok(jobs.try_recv().ok());
-            }
+            () = alarm.until(deadline), if !worker.session.is_held() => return Ok(queue::leave(jobs)),
         }
     }
 }

@@ -42,6 +42,12 @@ pub(super) enum Next<J> {
     Leave,
 }
 
+/// Ends the wait of a lane that leaves. A job may have come at this very moment: it is the lane's to do or to hand back.
+pub(super) fn leave<J>(jobs: &mut oneshot::Receiver<J>) -> Option<J> {
+    jobs.close();
+    jobs.try_recv().ok()
+}
+
 impl<J: Queued> Queue<J> {
     pub(super) fn new(lanes_max: usize) -> Self {
         Self { lanes_max, lanes: 0, idle: Vec::new(), waiting: VecDeque::new(), is_closed: false }
@@ -151,6 +157,18 @@ mod tests {
         assert!(matches!(queue.place(Number(2)), Placed::Waits), "it counts until it says that it is gone");
         assert_eq!(queue.vacate(), [Number(2)]);
         assert!(matches!(queue.place(Number(2)), Placed::NewLane(Number(2))));
+    }
+
+    #[test]
+    fn a_job_that_comes_while_its_lane_leaves_is_not_lost() {
+        let mut queue = with_a_busy_lane();
+        let Next::Wait(mut receiver) = queue.next() else { panic!("it has nothing to do") };
+        assert!(matches!(queue.place(Number(1)), Placed::Given));
+        assert_eq!(leave(&mut receiver), Some(Number(1)));
+
+        let Next::Wait(mut receiver) = queue.next() else { panic!("it has nothing to do") };
+        assert_eq!(leave(&mut receiver), None);
+        assert!(matches!(queue.place(Number(2)), Placed::Waits), "nothing is given to a lane that left");
     }
 
     #[test]
