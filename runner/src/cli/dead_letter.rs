@@ -26,6 +26,7 @@ Examples:
   bulkhead dead-letter list --database weather
   bulkhead dead-letter show 01988f6e-…                     what is known of it, with the traceback
   bulkhead dead-letter show --export lp 01988f6e-… > batch.lp
+  bulkhead dead-letter show --export arrow --table m -o batch.arrow 01988f6e-…
   bulkhead dead-letter replay --database weather --trigger mean --all";
 
 #[derive(Debug, Subcommand)]

@@ -13,6 +13,8 @@ use super::output::{CliError, put, say};
 use super::packages::PackageArgs;
 use super::permissions::PermissionArgs;
 use super::requirements::requirements_of;
+use crate::line_protocol;
+use crate::session::arrow_ipc;
 
 /// `test`.
 #[derive(Debug, Args)]
@@ -34,6 +36,12 @@ enum What {
         /// File with the rows, as line protocol.
         #[arg(long, conflicts_with = "lp")]
         file: Option<PathBuf>,
+        /// File with the rows, as an Arrow IPC stream: what `dead-letter show --export arrow` writes.
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["lp", "file"])]
+        arrow: Option<PathBuf>,
+        /// Table of the rows, with `--arrow`; the one that the stream names otherwise.
+        #[arg(long, value_name = "NAME", requires = "arrow")]
+        table: Option<String>,
     },
     /// Call a plugin with a time, as a schedule would.
     #[command(name = "schedule_plugin", visible_alias = "schedule")]
@@ -67,7 +75,8 @@ enum What {
 const WAL_EXAMPLES: &str = "\
 Examples:
   bulkhead test wal_plugin --database weather --lp 'weather,location=x temp=1 1' mean.py
-  bulkhead test wal_plugin --local --file rows.lp plugins/mean.py        without a server";
+  bulkhead test wal_plugin --local --file rows.lp plugins/mean.py        without a server
+  bulkhead test wal_plugin --local --arrow batch.arrow plugins/mean.py   with the rows of a dead letter";
 
 #[derive(Debug, Args)]
 struct CommonArgs {
@@ -110,11 +119,12 @@ const LOCAL_DATABASE: &str = "test";
 /// Runs the command.
 pub(super) async fn run(args: TestArgs) -> Result<(), CliError> {
     let (kind, common, mut body) = match args.what {
-        What::Wal { common, lp, file } => {
-            let lines = match (lp, file) {
-                (Some(lines), _) => lines,
-                (None, Some(file)) => read(&file)?,
-                (None, None) => return Err(CliError::new("either --lp or --file must be provided")),
+        What::Wal { common, lp, file, arrow, table } => {
+            let lines = match (lp, file, arrow) {
+                (Some(lines), _, _) => lines,
+                (None, Some(file), _) => read(&file)?,
+                (None, None, Some(file)) => arrow_lines(&file, table.as_deref())?,
+                (None, None, None) => return Err(CliError::new("one of --lp, --file and --arrow must be provided")),
             };
             ("wal", common, json!({ "input_lp": lines }))
         }
@@ -193,6 +203,21 @@ async fn local(kind: &str, common: &CommonArgs, mut body: Value) -> Result<Value
 
 fn read(path: &Path) -> Result<String, CliError> {
     std::fs::read_to_string(path).map_err(|error| CliError::new(format!("{}: {error}", path.display())))
+}
+
+/// The rows of a file with an Arrow IPC stream, as line protocol.
+fn arrow_lines(path: &Path, table: Option<&str>) -> Result<String, CliError> {
+    let bad = |reason: &dyn std::fmt::Display| CliError::new(format!("{}: {reason}", path.display()));
+    let bytes = std::fs::read(path).map_err(|error| bad(&error))?;
+    let batches = arrow_ipc::decode(&bytes).map_err(|error| bad(&format!("not an Arrow IPC stream: {error}")))?;
+    let mut lines = String::new();
+    for batch in &batches {
+        let Some(table) = table.or_else(|| arrow_ipc::table_of(batch)) else {
+            return Err(bad(&"it does not name the table of its rows; name it with --table"));
+        };
+        lines.push_str(&line_protocol::lines(table, batch).map_err(|error| bad(&error))?);
+    }
+    Ok(lines)
 }
 
 /// What happened, for a person.

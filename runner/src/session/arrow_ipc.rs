@@ -1,6 +1,9 @@
 //! Arrow payloads: whole IPC streams in `bytes`, split by rows so that a message stays within its limit.
 
-use arrow::array::RecordBatch;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, new_null_array};
 use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
@@ -53,11 +56,38 @@ pub fn split_stream(stream: &Bytes) -> Result<Vec<Bytes>, ArrowError> {
     parts.map(|part| encode(&part.schema(), std::slice::from_ref(&part))).collect()
 }
 
+/// Key of a schema's metadata under which [`join`] writes the name of the table.
+const TABLE: &str = "bulkhead.table";
+
+/// One stream of all rows of the table, whose batches may lack columns that others have: these are null there.
+///
+/// # Errors
+/// When a batch has a column of another type than the others.
+pub fn join(table: &str, batches: &[RecordBatch]) -> Result<Bytes, ArrowError> {
+    let merged = Schema::try_merge(batches.iter().map(|batch| batch.schema().as_ref().clone()))?;
+    let fields = merged.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+    let metadata = HashMap::from([(TABLE.to_owned(), table.to_owned())]);
+    let schema = Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), metadata));
+    let widened = batches.iter().map(|batch| {
+        let column = |name, data_type| {
+            batch.column_by_name(name).cloned().unwrap_or_else(|| new_null_array(data_type, batch.num_rows()))
+        };
+        let columns = schema.fields().iter().map(|field| column(field.name(), field.data_type()));
+        RecordBatch::try_new(Arc::clone(&schema), columns.collect())
+    });
+    encode(&schema, &widened.collect::<Result<Vec<_>, _>>()?)
+}
+
+/// The table that [`join`] named in these rows.
+#[must_use]
+pub fn table_of(batch: &RecordBatch) -> Option<&str> {
+    batch.schema_ref().metadata().get(TABLE).map(String::as_str)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{ArrayRef, Int64Array};
-    use std::sync::Arc;
+    use arrow::array::{Array, ArrayRef, Int64Array, StringArray};
 
     fn numbers(rows: i64) -> RecordBatch {
         RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from_iter_values(0..rows)) as ArrayRef)]).unwrap()
@@ -72,6 +102,16 @@ mod tests {
         assert!(parts.iter().all(|part| part.len() < transport::PAYLOAD_PART_BYTES * 2));
         let rows: usize = parts.iter().flat_map(|part| decode(part).unwrap()).map(|batch| batch.num_rows()).sum();
         assert_eq!(rows, 5_000_000);
+    }
+
+    #[test]
+    fn batches_with_other_columns_become_one_stream() {
+        let texts = |name| RecordBatch::try_from_iter([(name, Arc::new(StringArray::from(vec!["x"])) as ArrayRef)]);
+        let joined = decode(&join("m", &[numbers(2), texts("s").unwrap()]).unwrap()).unwrap();
+        let nulls = |name, batch: usize| joined[batch].column_by_name(name).unwrap().null_count();
+        assert_eq!([nulls("n", 0), nulls("s", 0), nulls("n", 1), nulls("s", 1)], [0, 2, 1, 0]);
+        assert_eq!(table_of(&joined[1]), Some("m"));
+        assert!(join("m", &[numbers(1), texts("n").unwrap()]).is_err(), "one column has two types");
     }
 
     #[test]

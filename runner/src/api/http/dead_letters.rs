@@ -65,7 +65,7 @@ pub(super) async fn get(
             Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
         }
         "arrow" => {
-            let stream = as_stream(api.engine.letters().rows(&id)?, params.get("table"))?;
+            let stream = as_stream(&api.engine.letters().rows(&id)?, params.get("table"))?;
             Ok(([(header::CONTENT_TYPE, "application/vnd.apache.arrow.stream")], stream).into_response())
         }
         other => Err(Refusal::bad_request(format!("unknown format `{other}`, expected one of `json`, `lp`, `arrow`"))),
@@ -82,8 +82,9 @@ fn as_lines(tables: &[FeedTable]) -> Result<String, ArrowError> {
     Ok(text)
 }
 
-fn as_stream(tables: Vec<FeedTable>, wanted: Option<&str>) -> Result<bytes::Bytes, Refusal> {
+fn as_stream(tables: &[FeedTable], wanted: Option<&str>) -> Result<bytes::Bytes, Refusal> {
     let mut names: Vec<&str> = tables.iter().map(|table| table.table.as_str()).collect();
+    names.sort_unstable();
     names.dedup();
     if wanted.is_none() && names.len() > 1 {
         let names = names.join("`, `");
@@ -91,13 +92,14 @@ fn as_stream(tables: Vec<FeedTable>, wanted: Option<&str>) -> Result<bytes::Byte
             "an Arrow stream holds one table; name one of `{names}` with `table`"
         )));
     }
-    let is_wanted = |table: &FeedTable| wanted.is_none_or(|name| table.table == name);
-    let mut streams = tables.into_iter().filter(is_wanted).map(|table| table.ipc);
-    let first = streams.next().ok_or_else(|| {
-        Refusal(StatusCode::NOT_FOUND, format!("the dead letter has no table `{}`", wanted.unwrap_or_default()))
-    })?;
-    // Rows of one table with other columns are a stream of their own; the first says most, line protocol says all.
-    Ok(first)
+    let table = wanted.or(names.first().copied()).unwrap_or_default().to_owned();
+    let streams = tables.iter().filter(|letter| letter.table == table).map(|letter| arrow_ipc::decode(&letter.ipc));
+    let unreadable = |error: ArrowError| Refusal(StatusCode::UNPROCESSABLE_ENTITY, error.to_string());
+    let batches = streams.collect::<Result<Vec<_>, _>>().map_err(unreadable)?.concat();
+    if batches.is_empty() {
+        return Err(Refusal(StatusCode::NOT_FOUND, format!("the dead letter has no table `{table}`")));
+    }
+    arrow_ipc::join(&table, &batches).map_err(unreadable)
 }
 
 /// `POST /api/v3/configure/dead_letter/{id}/replay`: calls the trigger with the rows again. When it succeeds, the letter is gone.
