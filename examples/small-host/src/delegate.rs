@@ -60,13 +60,13 @@ pub(crate) fn triggers() -> [Trigger; 3] {
             "fahrenheit",
             "fahrenheit.py",
             include_str!("../plugins/fahrenheit.py"),
-            Kind::Wal(WalTrigger { table: Some("weather".to_owned()) }),
+            Kind::Wal(WalTrigger { table: Some("weather".to_owned()), ..Default::default() }),
         ),
         trigger(
             "count",
             "count.py",
             include_str!("../plugins/count.py"),
-            Kind::Every(EveryTrigger { period: Some(every_second) }),
+            Kind::Every(EveryTrigger { period: Some(every_second), ..Default::default() }),
         ),
         trigger(
             "warmest",

@@ -45,19 +45,19 @@ pub(super) fn request() -> wire::PluginSource {
 }
 
 pub(super) fn all_tables() -> Kind {
-    Kind::Wal(wire::WalTrigger { table: None })
+    Kind::Wal(wire::WalTrigger::default())
 }
 
 pub(super) fn one_table(table: &str) -> Kind {
-    Kind::Wal(wire::WalTrigger { table: Some(table.to_owned()) })
+    Kind::Wal(wire::WalTrigger { table: Some(table.to_owned()), ..Default::default() })
 }
 
 pub(super) fn every(period: prost_types::Duration) -> Kind {
-    Kind::Every(wire::EveryTrigger { period: Some(period) })
+    Kind::Every(wire::EveryTrigger { period: Some(period), ..Default::default() })
 }
 
 pub(super) fn cron(expression: &str) -> Kind {
-    Kind::Cron(wire::CronTrigger { expression: expression.to_owned() })
+    Kind::Cron(wire::CronTrigger { expression: expression.to_owned(), ..Default::default() })
 }
 
 pub(super) fn path(path: &str) -> Kind {

@@ -1,6 +1,7 @@
 //! Registering triggers: the three kinds, with files that are sent along.
 
 use bulkhead_proto::runner::v1 as wire;
+use bulkhead_proto::runner::v1::trigger_spec::Kind;
 use bulkhead_proto::runner::v1::{ErrorAction, TriggerState};
 use bulkhead_proto::types::v1::FailureKind;
 use tonic::Code;
@@ -32,12 +33,24 @@ async fn a_runner_says_what_it_is() {
 async fn triggers_of_all_kinds_are_registered_as_they_are_asked_for() {
     let delegation = Delegation::start();
     let mut client = delegation.client().await;
+    let ticks = wire::TickPolicy {
+        missed: wire::MissedTicks::CatchUp.into(),
+        catch_up_max: 5,
+        jitter: Some(prost_types::Duration { seconds: 2, nanos: 0 }),
+    };
+    let daily = wire::CronTrigger {
+        expression: "0 0 3 * * *".to_owned(),
+        time_zone: "Europe/Berlin".to_owned(),
+        ticks: Some(ticks),
+    };
     for (trigger_name, source, kind) in [
         ("all", derive(), all_tables()),
         ("one", derive(), one_table("weather")),
         ("period", tick(), every(prost_types::Duration { seconds: 3600, nanos: 500_000_000 })),
         ("cron", tick(), cron("0 0 3 * * *")),
         ("path", request(), path("a/b")),
+        ("daily", tick(), Kind::Cron(daily)),
+        ("together", derive(), Kind::Wal(wire::WalTrigger { coalesce_rows: Some(500), ..Default::default() })),
     ] {
         let mut asked = with_arguments(trigger(trigger_name, source, kind), &[("k", "v")]);
         asked.error_policy =

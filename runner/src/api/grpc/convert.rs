@@ -6,13 +6,13 @@ use bulkhead_proto::runner::v1 as wire;
 use bulkhead_proto::runner::v1::trigger_spec::Kind;
 use tonic::Status;
 
+use super::delivery;
 use crate::catalog::CatalogError;
 use crate::dispatch::{EngineError, TriggerInfo, TriggerState};
 use crate::environment::without_credentials;
 use crate::plugin_files::PluginFileError;
 use crate::trigger::{
-    Delivery, ErrorBehavior, NetPermission, Permissions, PluginLocation, Span, TriggerDefinition, TriggerId,
-    TriggerSpec,
+    ErrorBehavior, NetPermission, Permissions, PluginLocation, TriggerDefinition, TriggerId, TriggerSpec,
 };
 
 /// `databases/{database}/triggers/{trigger}` taken apart.
@@ -50,7 +50,7 @@ pub(super) fn definition(trigger: &wire::Trigger, plugin: PluginLocation) -> Res
         run_async: trigger.allow_concurrent,
         error_behavior,
         attempts_max: (policy.attempts_max > 0).then_some(policy.attempts_max),
-        delivery: delivery(&policy)?,
+        delivery: delivery::read(&policy, trigger.spec.as_ref())?,
         timeout_ms: timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
         requirements: trigger.requirements.clone(),
         permissions: permissions(trigger.permissions.as_ref()),
@@ -101,32 +101,13 @@ fn wire_permissions(permissions: &Permissions) -> wire::Permissions {
     }
 }
 
-fn delivery(policy: &wire::ErrorPolicy) -> Result<Delivery, Status> {
-    let span = |value: &Option<prost_types::Duration>, what| {
-        value.as_ref().map(|value| duration(value, what).map(Span)).transpose()
-    };
-    Ok(Delivery {
-        backoff_initial: span(&policy.backoff_initial, "backoff_initial")?,
-        backoff_factor: policy.backoff_factor,
-        backoff_cap: span(&policy.backoff_cap, "backoff_cap")?,
-        backoff_jitter: policy.backoff_jitter,
-        no_retry_on: policy.no_retry_on.clone(),
-        isolate_poison: policy.isolate_poison,
-        ..Delivery::default()
-    })
-}
-
-fn wire_span(span: Option<Span>) -> Option<prost_types::Duration> {
-    span.and_then(|span| prost_types::Duration::try_from(span.0).ok())
-}
-
 /// All forms go through the text form, so that the same rules hold for every client.
 fn spec(spec: Option<&wire::TriggerSpec>) -> Result<TriggerSpec, Status> {
     let kind =
         spec.and_then(|spec| spec.kind.as_ref()).ok_or_else(|| Status::invalid_argument("trigger has no spec"))?;
     let text = match kind {
-        Kind::Wal(wire::WalTrigger { table: None }) => "all_tables".to_owned(),
-        Kind::Wal(wire::WalTrigger { table: Some(table) }) => format!("table:{table}"),
+        Kind::Wal(wire::WalTrigger { table: None, .. }) => "all_tables".to_owned(),
+        Kind::Wal(wire::WalTrigger { table: Some(table), .. }) => format!("table:{table}"),
         Kind::Cron(cron) => format!("cron:{}", cron.expression),
         Kind::Request(request) => format!("request:{}", request.path),
         Kind::Every(every) => {
@@ -137,19 +118,25 @@ fn spec(spec: Option<&wire::TriggerSpec>) -> Result<TriggerSpec, Status> {
     text.parse().map_err(|error: crate::trigger::SpecError| Status::invalid_argument(error.to_string()))
 }
 
-fn duration(value: &prost_types::Duration, what: &str) -> Result<Duration, Status> {
+pub(super) fn duration(value: &prost_types::Duration, what: &str) -> Result<Duration, Status> {
     Duration::try_from(*value).map_err(|_| Status::invalid_argument(format!("{what} is negative")))
 }
 
 pub(super) fn trigger(info: &TriggerInfo) -> wire::Trigger {
     let definition = &info.definition;
+    let coalesce_rows = definition.delivery.coalesce_rows.and_then(|rows| u32::try_from(rows).ok());
     let kind = match &definition.spec {
-        TriggerSpec::Table(table) => Kind::Wal(wire::WalTrigger { table: Some(table.clone()) }),
-        TriggerSpec::AllTables => Kind::Wal(wire::WalTrigger { table: None }),
-        TriggerSpec::Cron(expression) => Kind::Cron(wire::CronTrigger { expression: expression.clone() }),
-        TriggerSpec::Every(period) => {
-            Kind::Every(wire::EveryTrigger { period: prost_types::Duration::try_from(*period).ok() })
-        }
+        TriggerSpec::Table(table) => Kind::Wal(wire::WalTrigger { table: Some(table.clone()), coalesce_rows }),
+        TriggerSpec::AllTables => Kind::Wal(wire::WalTrigger { table: None, coalesce_rows }),
+        TriggerSpec::Cron(expression) => Kind::Cron(wire::CronTrigger {
+            expression: expression.clone(),
+            time_zone: definition.delivery.time_zone.clone().unwrap_or_default(),
+            ticks: delivery::ticks(&definition.delivery),
+        }),
+        TriggerSpec::Every(period) => Kind::Every(wire::EveryTrigger {
+            period: prost_types::Duration::try_from(*period).ok(),
+            ticks: delivery::ticks(&definition.delivery),
+        }),
         TriggerSpec::Request(path) => Kind::Request(wire::RequestTrigger { path: path.clone() }),
     };
     let action = match definition.error_behavior {
@@ -174,12 +161,7 @@ pub(super) fn trigger(info: &TriggerInfo) -> wire::Trigger {
         error_policy: Some(wire::ErrorPolicy {
             action: action.into(),
             attempts_max: definition.attempts_max.unwrap_or_default(),
-            backoff_initial: wire_span(definition.delivery.backoff_initial),
-            backoff_factor: definition.delivery.backoff_factor,
-            backoff_cap: wire_span(definition.delivery.backoff_cap),
-            backoff_jitter: definition.delivery.backoff_jitter,
-            no_retry_on: definition.delivery.no_retry_on.clone(),
-            isolate_poison: definition.delivery.isolate_poison,
+            ..delivery::error_policy(&definition.delivery)
         }),
         allow_concurrent: definition.run_async,
         state: state.into(),
@@ -231,6 +213,7 @@ pub(super) fn status(error: &EngineError) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trigger::{Delivery, MissedTicks, Span};
 
     #[test]
     fn names_are_taken_apart() {
@@ -242,7 +225,23 @@ mod tests {
 
     #[test]
     fn a_trigger_survives_the_way_out_and_back() {
-        for text in ["all_tables", "table:cpu", "every:1500ms", "cron:0 * * * * *", "request:a/b"] {
+        let (rows, daily) = (
+            Delivery { coalesce_rows: Some(500), ..Delivery::default() },
+            Delivery {
+                time_zone: Some("Europe/Berlin".into()),
+                missed_ticks: Some(MissedTicks::CatchUp(5)),
+                tick_jitter: Some(Span(Duration::from_secs(7))),
+                ..Delivery::default()
+            },
+        );
+        let skipping = Delivery { missed_ticks: Some(MissedTicks::Skip), ..Delivery::default() };
+        for (text, special) in [
+            ("all_tables", rows.clone()),
+            ("table:cpu", rows),
+            ("every:1500ms", skipping),
+            ("cron:0 * * * * *", daily),
+            ("request:a/b", Delivery::default()),
+        ] {
             let definition = TriggerDefinition {
                 id: TriggerId::new("db", "t"),
                 plugin: PluginLocation::PluginDir("p.py".into()),
@@ -264,7 +263,7 @@ mod tests {
                     backoff_factor: Some(3.0),
                     no_retry_on: vec!["load".into()],
                     isolate_poison: true,
-                    ..Delivery::default()
+                    ..special
                 },
                 disabled: true,
                 disabled_reason: None,

@@ -1,6 +1,7 @@
 //! `bulkhead.runner.v1`: the API through which a host server delegates its plugins.
 
 mod convert;
+mod delivery;
 mod service;
 mod stream_wal;
 mod uploads;
