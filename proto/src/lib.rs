@@ -12,7 +12,7 @@ mod socket;
 
 /// Version of `bulkhead.worker.v1` that this build speaks. Both ends ship together; the number is
 /// compared at the start of a session so that a stale worker package is refused by name.
-pub const WORKER_PROTOCOL_VERSION: u32 = 1;
+pub const WORKER_PROTOCOL_VERSION: u32 = 2;
 
 /// The connection between runner and worker: HTTP/2 on a socketpair, with the same sizes on both ends.
 pub mod transport {
@@ -30,6 +30,10 @@ pub mod transport {
     /// Size at which a payload is split into several messages, bytes. One message of 100 MB was seen to
     /// take more than twice the time of the same bytes in parts of this size.
     pub const PAYLOAD_PART_BYTES: usize = 8 << 20;
+    /// Variables that a worker tells its plugin has looked for in vain: more than any author reads about.
+    pub const VARIABLES_MISSING_MAX: usize = 32;
+    /// Longest name of such a variable, bytes; longer ones are not told.
+    pub const VARIABLE_NAME_BYTES_MAX: usize = 256;
 }
 
 /// Events and effects, `bulkhead.types.v1`.

@@ -47,6 +47,7 @@ pub const FILES: &[(&str, &str)] = files![
     "check.py",
     "directory.py",
     "entry.py",
+    "environ.py",
     "failure.py",
     "handlers.py",
     "log_handler.py",

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
+use bulkhead_proto::transport::{VARIABLE_NAME_BYTES_MAX, VARIABLES_MISSING_MAX};
 use bulkhead_proto::types::v1::{FailureKind, LogLevel, LogSource};
 use bulkhead_proto::worker::v1::session_request::Fact;
-use bulkhead_proto::worker::v1::{EntryPoint, LoadTrigger, Threads, TriggerLoaded};
+use bulkhead_proto::worker::v1::{EntryPoint, LoadTrigger, Threads, TriggerLoaded, VariableMissing};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::pthread::pthread_self;
 use parking_lot::Mutex;
@@ -95,6 +96,10 @@ impl Session {
     #[classattr]
     const CANCEL_SIGNAL: i32 = CANCEL_SIGNAL as i32;
 
+    /// Most variables that `variable_missing` may be called for.
+    #[classattr]
+    const VARIABLES_MISSING_MAX: usize = VARIABLES_MISSING_MAX;
+
     /// Serves orders until the runner says to finish. `load(trigger)` returns `None`, or the message and
     /// traceback of a failure; `call(call)` is the inside of the plugin. The loop itself runs no Python
     /// code, so a handler that the plugin left behind cannot raise in the middle of it.
@@ -153,6 +158,16 @@ impl Session {
         let level = LogLevel::try_from(level).unwrap_or(LogLevel::Info);
         let room = self.shared.log(self.inside_id(), level, LogSource::Logging, text.to_string_lossy().into_owned());
         wait_for_room(py, &self.shared, room)
+    }
+
+    /// Tells that the plugin looked for a variable that its environment does not have. The caller tells each once, and no more
+    /// than [`Self::VARIABLES_MISSING_MAX`].
+    fn variable_missing(&self, name: &Bound<'_, PyString>) {
+        let name = name.to_string_lossy();
+        if self.shared.is_forked() || name.len() > VARIABLE_NAME_BYTES_MAX {
+            return;
+        }
+        self.shared.outbox.post(Fact::VariableMissing(VariableMissing { name: name.into_owned() }));
     }
 
     /// To be called in a child that the plugin forked: the session stays with the parent.

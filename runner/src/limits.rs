@@ -28,6 +28,12 @@ pub const COMPLAINTS_MAX: usize = 8;
 /// Bytes of such a line that are looked at.
 pub const COMPLAINT_BYTES_MAX: usize = 1024;
 
+/// Variables that a worker may say its plugin has looked for in vain. The worker says each once and stops before.
+pub const VARIABLES_MISSING_MAX: u64 = bulkhead_proto::transport::VARIABLES_MISSING_MAX as u64;
+
+/// Longest name of such a variable, bytes.
+pub const VARIABLE_NAME_BYTES_MAX: u64 = bulkhead_proto::transport::VARIABLE_NAME_BYTES_MAX as u64;
+
 /// Bytes of a dead worker's standard error that are kept for the report of its death.
 pub const STDERR_TAIL_BYTES: usize = 8 * 1024;
 

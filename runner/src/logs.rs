@@ -162,6 +162,15 @@ fn cut(text: &mut String, bytes_max: usize) {
     text.push_str(&format!(" … [{missing} bytes cut]"));
 }
 
+/// What may tell of something that a plugin was not granted.
+#[derive(Debug, Default)]
+pub struct Complaints {
+    /// The first warnings and errors that it logged.
+    pub lines: Vec<String>,
+    /// Variables that it looked for in its environment and did not find.
+    pub variables: Vec<String>,
+}
+
 /// Writes lines on behalf of one trigger.
 #[derive(Debug, Clone)]
 pub struct LogWriter {
@@ -170,7 +179,7 @@ pub struct LogWriter {
     worker: Option<Uuid>,
     budget: Arc<Mutex<LineBudget>>,
     /// What the plugin complained of since somebody asked.
-    complaints: Arc<Mutex<Vec<String>>>,
+    complaints: Arc<Mutex<Complaints>>,
 }
 
 impl LogWriter {
@@ -211,18 +220,26 @@ impl LogWriter {
             ),
         }
         if matches!(level, Level::Warn | Level::Error) && source != Source::Runner {
-            let mut complaints = self.complaints.lock();
-            if complaints.len() < limits::COMPLAINTS_MAX {
-                complaints.push(text.chars().take(limits::COMPLAINT_BYTES_MAX).collect());
+            let lines = &mut self.complaints.lock().lines;
+            if lines.len() < limits::COMPLAINTS_MAX {
+                lines.push(text.chars().take(limits::COMPLAINT_BYTES_MAX).collect());
             }
         }
         let (trigger, worker) = (Arc::clone(&self.trigger), self.worker);
         self.store.push(LogRow { time: now, trigger, level, source, invocation, worker, text });
     }
 
-    /// The first warnings and errors that the plugin has logged since the last call of this.
+    /// The plugin has looked for a variable that its environment does not have.
+    pub fn missing_variable(&self, name: String) {
+        let variables = &mut self.complaints.lock().variables;
+        if variables.len() < limits::COMPLAINTS_MAX {
+            variables.push(name);
+        }
+    }
+
+    /// What the plugin has complained of since the last call of this.
     #[must_use]
-    pub fn take_complaints(&self) -> Vec<String> {
+    pub fn take_complaints(&self) -> Complaints {
         std::mem::take(&mut *self.complaints.lock())
     }
 

@@ -2,6 +2,7 @@
 
 grant: {"allow_env": ["BULKHEAD_TEST_SECRET"]}
 expect: hush None
+hint: --allow-env=BULKHEAD_OTHER_SECRET
 """
 
 import os

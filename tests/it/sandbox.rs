@@ -65,6 +65,28 @@ fn a_plugin_that_catches_what_it_is_denied_finds_the_grant_in_its_log_once() {
 }
 
 #[test]
+fn a_variable_that_a_plugin_looks_for_in_vain_is_named_in_its_log_once() {
+    // A library that looks for variables of its own is not the plugin.
+    let body = "import os, urllib.request\nurllib.request.getproxies()\n\
+                return [os.getenv('TOKEN'), os.environ.get('LEVEL', 'low'), 'MODE' in os.environ, 'HOME' in os.environ, \
+                os.getenv('NOWHERE')]";
+    let runner = with_plugin(body);
+    runner.create(&trigger().setting("allow_env", json!(["NOWHERE"])));
+    for _ in 0..2 {
+        runner.engine("p").is(200, "[null,\"low\",false,true,null]");
+    }
+    let hint = |name| {
+        format!(
+            "INFO the environment variable {name} was not granted to this trigger; `--allow-env={name}` would grant it"
+        )
+    };
+    let without_value = "INFO the environment variable NOWHERE was granted, but the server has none of that name";
+    runner.until_logged("p", "NOWHERE");
+    let told: Vec<String> = runner.logs("p").into_iter().filter(|line| line.contains("environment variable")).collect();
+    assert_eq!(told, [hint("TOKEN"), hint("LEVEL"), hint("MODE"), without_value.to_owned()]);
+}
+
+#[test]
 fn a_directory_is_written_to_once_it_was_granted_and_outlives_the_worker() {
     let runner = with_plugin("open(query['file'], 'a').write('line')\nreturn 'written'");
     let directory = runner.root().join("exports");

@@ -11,7 +11,7 @@ import sys
 from _signal import set_wakeup_fd, signal  # type: ignore[import-not-found]
 from types import ModuleType
 
-from bulkhead_worker import capture, logs
+from bulkhead_worker import capture, environ, logs
 from bulkhead_worker._native import (
     Cancelled,
     InfluxDBError,
@@ -58,6 +58,7 @@ def main() -> int:
     _handle_exits(session)
     capture.install(session)
     logs.install(session)
+    environ.install(session)
     handlers = Handlers()
     session.serve(handlers.load, handlers.call)
     session.close()

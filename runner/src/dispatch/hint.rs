@@ -90,11 +90,20 @@ fn environment_variable(error: &str, text: &str, failure: &Failure, granted: Gra
     if !from_environ {
         return None;
     }
-    Some(if granted.permissions.allow_env.iter().any(|granted| granted == name) {
+    Some(missing_variable(name, granted))
+}
+
+/// The line for the author of a plugin that looked for a variable in vain and went on.
+pub(super) fn hint_of_variable(name: &str, granted: Granted<'_>) -> Option<String> {
+    (!granted.permissions.allow_all).then(|| missing_variable(name, granted))
+}
+
+fn missing_variable(name: &str, granted: Granted<'_>) -> String {
+    if granted.permissions.allow_env.iter().any(|granted| granted == name) {
         format!("the environment variable {name} was granted, but the server has none of that name")
     } else {
         format!("the environment variable {name} was not granted to this trigger; `--allow-env={name}` would grant it")
-    })
+    }
 }
 
 /// `PermissionError` out of a fork or the start of a program.

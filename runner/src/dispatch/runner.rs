@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::effects::{self, Effects, Patience};
-use super::hint::{Granted, hint, hint_of_complaint};
+use super::hint::{Granted, hint, hint_of_complaint, hint_of_variable};
 use super::letters::DeadLetters;
 use super::positions::Cursor;
 use super::status::TriggerState;
@@ -28,7 +28,7 @@ use crate::failure;
 use crate::host::{FeedTable, Host, HostError, WalFeed};
 use crate::invocations::{InvocationRow, Invocations, failure_of};
 use crate::journal::{Letter, Record};
-use crate::logs::{Level, LogWriter, Source};
+use crate::logs::{Complaints, Level, LogWriter, Source};
 use crate::metrics::Metrics;
 use crate::supervisor::{BodySink, Call, CallEnd, CallEvent, Pool};
 use crate::trigger::{AfterFailure, Cause, TriggerDefinition, TriggerId, TriggerKind, after_failure};
@@ -340,11 +340,14 @@ impl TriggerRunner {
                 failure.traceback.trim_end().to_owned(),
             );
         }
-        // What the plugin complained of on the way to its failure needs no second line.
-        drop(self.log.take_complaints());
-        if let Some(hint) = self.granted(|granted| hint(failure, granted)) {
-            self.log.runner(Level::Warn, Some(occasion.invocation), hint);
+        let invocation = Some(occasion.invocation);
+        let hint = self.granted(|granted| hint(failure, granted));
+        if let Some(hint) = &hint {
+            self.log.runner(Level::Warn, invocation, hint.clone());
         }
+        // What else the plugin complained of on the way to its failure needs no second line.
+        let variables = self.log.take_complaints().variables;
+        self.tell_of_variables(invocation, &variables, hint.as_deref());
     }
 
     fn granted<T>(&self, look: impl FnOnce(Granted<'_>) -> T) -> T {
@@ -358,16 +361,27 @@ impl TriggerRunner {
 
     /// Tells the author of a plugin that goes on what it was not granted; once, not at every call.
     fn look_into_complaints(&self, invocation: Option<Uuid>) {
-        let complaints = self.log.take_complaints();
-        if complaints.is_empty() {
+        let Complaints { lines, variables } = self.log.take_complaints();
+        self.tell_of_variables(invocation, &variables, None);
+        if lines.is_empty() {
             return;
         }
-        let look = |granted: Granted<'_>| complaints.iter().find_map(|text| hint_of_complaint(text, granted));
+        let look = |granted: Granted<'_>| lines.iter().find_map(|text| hint_of_complaint(text, granted));
         let Some(hint) = self.granted(look) else { return };
         let mut told = self.told.lock();
         if told.as_ref() != Some(&hint) {
             self.log.runner(Level::Warn, invocation, hint.clone());
             *told = Some(hint);
+        }
+    }
+
+    /// Tells the author which variables were looked for in vain, unless that is what the call failed for.
+    fn tell_of_variables(&self, invocation: Option<Uuid>, names: &[String], already: Option<&str>) {
+        for name in names {
+            let hint = self.granted(|granted| hint_of_variable(name, granted));
+            if let Some(hint) = hint.filter(|hint| already != Some(hint)) {
+                self.log.runner(Level::Info, invocation, hint);
+            }
         }
     }
 

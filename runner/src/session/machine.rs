@@ -48,6 +48,8 @@ pub enum Step {
         /// The change.
         change: CacheChange,
     },
+    /// The plugin looked for a variable that its environment does not have.
+    VariableMissing(String),
     /// What holds the worker may have changed.
     HoldChanged,
     /// The running invocation answers with a body in parts.
@@ -172,11 +174,14 @@ pub struct Session {
     live_only: LiveOnly,
     /// Threads that run although no invocation does, as far as known.
     threads: u32,
+    /// Variables that the plugin was told to have looked for in vain.
+    variables_missing: u64,
 }
 
 impl Default for Session {
     fn default() -> Self {
-        Self { state: State::Opened, ended: VecDeque::new(), issued: None, live_only: LiveOnly::default(), threads: 0 }
+        let (ended, live_only) = (VecDeque::new(), LiveOnly::default());
+        Self { state: State::Opened, ended, issued: None, live_only, threads: 0, variables_missing: 0 }
     }
 }
 
@@ -252,6 +257,7 @@ impl Session {
                 self.threads = threads.running;
                 Ok(Step::HoldChanged)
             }
+            Fact::VariableMissing(missing) => self.on_variable_missing(missing.name),
             Fact::Finished(finished) => {
                 let threads = finished.threads;
                 let step = self.on_finished(finished)?;
@@ -270,6 +276,22 @@ impl Session {
         }
         self.state = State::Loading;
         Ok(Step::Greeted(hello))
+    }
+
+    fn on_variable_missing(&mut self, name: String) -> Result<Step, Violation> {
+        if matches!(self.state, State::Opened) {
+            return Err(self.out_of_place("variable_missing"));
+        }
+        self.variables_missing += 1;
+        let max = limits::VARIABLES_MISSING_MAX;
+        if self.variables_missing > max {
+            return Err(Violation::Limit { limit: "variables_missing_max", max, unit: "variables" });
+        }
+        let max = limits::VARIABLE_NAME_BYTES_MAX;
+        if name.len() as u64 > max {
+            return Err(Violation::Limit { limit: "variable_name_bytes_max", max, unit: "bytes" });
+        }
+        Ok(Step::VariableMissing(name))
     }
 
     fn on_written(&mut self, of: u64, database: String, lines: Bytes) -> Result<Step, Violation> {
@@ -429,7 +451,9 @@ mod tests {
     use bulkhead_proto::types::v1::{HttpResponse, Success, WriteBatch};
     use bulkhead_proto::worker::v1 as wire;
     use bulkhead_proto::worker::v1::cache_change::Operation;
-    use bulkhead_proto::worker::v1::{CacheLiveOnly, CacheNamespace, CachePut, Logs, TriggerLoaded, Written};
+    use bulkhead_proto::worker::v1::{
+        CacheLiveOnly, CacheNamespace, CachePut, Logs, TriggerLoaded, VariableMissing, Written,
+    };
 
     fn hello(protocol_version: u32) -> Option<Fact> {
         Some(Fact::Hello(Hello { protocol_version, ..Hello::default() }))
@@ -549,6 +573,22 @@ mod tests {
             "`trigger_loaded` while an invocation ran",
         );
         assert!(matches!(running.on_fact(finished(7)), Ok(Step::Finished { .. })), "a refused fact changes nothing");
+    }
+
+    #[test]
+    fn variables_that_are_missing_are_bounded() {
+        let missing = |name: &str| Some(Fact::VariableMissing(VariableMissing { name: name.to_owned() }));
+        check(&mut Session::default(), missing("TOKEN"), "`variable_missing` while it had not introduced itself");
+        let mut session = idle();
+        check(
+            &mut session,
+            missing(&"x".repeat(257)),
+            "more than 256 bytes against the limit `variable_name_bytes_max`",
+        );
+        for _ in 1..limits::VARIABLES_MISSING_MAX {
+            assert_eq!(session.on_fact(missing("TOKEN")), Ok(Step::VariableMissing("TOKEN".to_owned())));
+        }
+        check(&mut session, missing("TOKEN"), "more than 32 variables against the limit `variables_missing_max`");
     }
 
     #[test]

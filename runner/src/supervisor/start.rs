@@ -370,6 +370,10 @@ impl Worker {
                 }
                 Ok(None)
             }
+            Step::VariableMissing(name) => {
+                spec.log.missing_variable(name);
+                Ok(None)
+            }
             Step::Buffered => Ok(None),
             step => Ok(Some(step)),
         }
