@@ -9,6 +9,7 @@ mod confine;
 mod end;
 mod examine;
 mod forward;
+mod invoke;
 mod kernel_view;
 mod lane;
 mod package;
@@ -21,6 +22,7 @@ mod restart;
 mod start;
 mod stdio;
 mod watchdog;
+mod worker;
 mod zygote;
 
 use std::path::PathBuf;

@@ -17,9 +17,9 @@ use uuid::Uuid;
 
 use super::confine;
 use super::end::WorkerEnd;
-use super::lane::{Event, PluginIdentity, Terms, Worker};
 use super::process::{ProcessEnd, WorkerProcess};
 use super::registry::{WorkerRow, WorkerState};
+use super::worker::{Event, PluginIdentity, Terms, Worker};
 use super::zygote::ZygoteSlot;
 use super::{Supervisor, WorkerSpec};
 use crate::environment::{self, Environment};

@@ -28,8 +28,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
 
 use super::confine;
-use super::lane::PluginIdentity;
 use super::process::{ProcessEnd, WorkerProcess};
+use super::worker::PluginIdentity;
 use super::{Supervisor, WorkerSpec};
 use crate::environment::Environment;
 use crate::limits;
