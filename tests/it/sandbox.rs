@@ -73,7 +73,7 @@ fn a_variable_that_a_plugin_looks_for_in_vain_is_named_in_its_log_once() {
     let runner = with_plugin(body);
     runner.create(&trigger().setting("allow_env", json!(["NOWHERE"])));
     for _ in 0..2 {
-        runner.engine("p").is(200, "[null,\"low\",false,true,null]");
+        runner.engine("p").is(200, "[null, \"low\", false, true, null]");
     }
     let hint = |name| {
         format!(

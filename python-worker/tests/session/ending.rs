@@ -102,7 +102,7 @@ return 'x'").await;
         let mut world = World::connect(python).await;
         world.order(Order::Welcome(Welcome { protocol_version: 99, worker_id: "w".into(), limits: None })).await;
         let (code, stderr, _) = world.worker.end().await;
-        assert_eq!((code, stderr.as_str()), (Some(70), "bulkhead worker: protocol version mismatch: the worker speaks 1, the runner 99\n"));
+        assert_eq!((code, stderr.as_str()), (Some(70), "bulkhead worker: protocol version mismatch: the worker speaks 2, the runner 99\n"));
     }
 
     async fn a_crash_leaves_the_stack_on_stderr(python) {

@@ -554,7 +554,7 @@ mod tests {
     #[test]
     fn facts_out_of_place_are_violations() {
         check(&mut Session::default(), None, "an empty message");
-        check(&mut Session::default(), hello(99), "protocol version 99 instead of 1");
+        check(&mut Session::default(), hello(99), "protocol version 99 instead of 2");
         check(&mut Session::default(), Some(Fact::Logs(Logs::default())), "`logs` while it had not introduced itself");
         check(&mut idle(), hello(1), "`hello` while it was idle");
         check(&mut idle(), finished(7), "`finished` for invocation 7, which does not run");
