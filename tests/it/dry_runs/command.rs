@@ -63,7 +63,10 @@ fn a_failed_test_says_so_and_has_an_exit_code() {
     let errors = "errors\n  error executing plugin: ValueError: wal boom\n  Traceback (most recent call last):\n";
     assert!(failed.stdout.contains(errors), "{}", failed.stdout);
     let nothing = world.0.cli(&[&test[..], &["tried.py"]].concat());
-    assert_eq!((nothing.code, nothing.stderr.trim()), (Some(1), "error: one of --lp, --file and --arrow must be provided"));
+    assert_eq!(
+        (nothing.code, nothing.stderr.trim()),
+        (Some(1), "error: one of --lp, --file and --arrow must be provided")
+    );
     let missing = world.0.cli(&[&test[..], &["--lp", "cpu v=1", "nope.py"]].concat());
     assert!(missing.code == Some(1) && missing.stderr.contains("[404 Not Found]: Plugin error"), "{missing:?}");
 }
