@@ -36,10 +36,10 @@ class _Variables(dict[bytes, bytes]):
         self._not_its_own = (os.path.dirname(os.__file__), sys.prefix, "<frozen")
 
     def __missing__(self, key: bytes) -> NoReturn:
-        if key not in self._told and len(self._told) < self._session.VARIABLES_MISSING_MAX:
-            if self._plugin_asks(sys._getframe(1)):
-                self._told.add(key)
-                self._session.variable_missing(os.fsdecode(key))
+        is_new = key not in self._told and len(self._told) < self._session.VARIABLES_MISSING_MAX
+        if is_new and self._plugin_asks(sys._getframe(1)):
+            self._told.add(key)
+            self._session.variable_missing(os.fsdecode(key))
         raise KeyError(key)
 
     def _plugin_asks(self, frame: FrameType | None) -> bool:
