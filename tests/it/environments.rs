@@ -1,7 +1,14 @@
 //! Virtual environments: what a plugin asks for, from wheels made on the spot.
 
+mod errors;
+mod import;
 mod index;
+mod locks;
+mod loopback;
+mod readiness;
+mod real;
 mod settings;
+mod switch;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -52,23 +59,44 @@ fn wheel(directory: &Path, version: &str) {
 
 /// The same, with this code in it.
 fn wheel_with(directory: &Path, version: &str, code: &str) {
-    let info = format!("tiny-{version}.dist-info");
-    let files = [
-        ("tiny.py".to_owned(), format!("VERSION = '{version}'\n{code}")),
-        (format!("{info}/METADATA"), format!("Metadata-Version: 2.1\nName: tiny\nVersion: {version}\n")),
-        (
-            format!("{info}/WHEEL"),
-            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n".to_owned(),
-        ),
-        (format!("{info}/RECORD"), format!("tiny.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")),
-    ];
-    let mut script = "import sys, zipfile\nwheel = zipfile.ZipFile(sys.argv[1], 'w')\n".to_owned();
-    for (name, text) in files {
-        writeln!(script, "wheel.writestr({name:?}, {text:?})").unwrap();
+    Wheel { version, code, ..TINY }.make(directory);
+}
+
+/// A wheel with one module.
+struct Wheel<'a> {
+    name: &'a str,
+    version: &'a str,
+    /// For which machines it is.
+    tag: &'a str,
+    /// What it needs.
+    needs: &'a [&'a str],
+    code: &'a str,
+}
+
+const TINY: Wheel<'static> = Wheel { name: "tiny", version: "1.0", tag: "py3-none-any", needs: &[], code: "" };
+
+impl Wheel<'_> {
+    fn make(&self, directory: &Path) {
+        let Self { name, version, tag, needs, code } = self;
+        let info = format!("{name}-{version}.dist-info");
+        let needs: String = needs.iter().map(|need| format!("Requires-Dist: {need}\n")).collect();
+        let files = [
+            (format!("{name}.py"), format!("VERSION = '{version}'\n{code}")),
+            (format!("{info}/METADATA"), format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}")),
+            (
+                format!("{info}/WHEEL"),
+                format!("Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n"),
+            ),
+            (format!("{info}/RECORD"), format!("{name}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")),
+        ];
+        let mut script = "import sys, zipfile\nwheel = zipfile.ZipFile(sys.argv[1], 'w')\n".to_owned();
+        for (name, text) in files {
+            writeln!(script, "wheel.writestr({name:?}, {text:?})").unwrap();
+        }
+        script.push_str("wheel.close()\n");
+        let path = directory.join(format!("{name}-{version}-{tag}.whl"));
+        assert!(Command::new("python3").args(["-c", &script]).arg(path).status().unwrap().success());
     }
-    script.push_str("wheel.close()\n");
-    let path = directory.join(format!("tiny-{version}-py3-none-any.whl"));
-    assert!(Command::new("python3").args(["-c", &script]).arg(path).status().unwrap().success());
 }
 
 /// The plugin that answers with the version, asking for `requirement` in its head.

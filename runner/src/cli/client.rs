@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Uri, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -17,6 +17,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 /// Largest answer that is read, bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 30;
+
+/// Format of answers that tell how it goes.
+const LINES: &str = "application/x-ndjson";
 
 /// Talks to one server.
 #[derive(Debug, Clone)]
@@ -85,6 +88,17 @@ impl Client {
         self.send(Method::PUT, path, Some("application/json"), body.to_string().into()).await
     }
 
+    /// Sends what takes long; `told` hears how it goes.
+    pub(super) async fn change(
+        &self,
+        method: Method,
+        path: &str,
+        body: &serde_json::Value,
+        told: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<Answer, CliError> {
+        self.exchange(method, path, Some("application/json"), body.to_string().into(), Some(told)).await
+    }
+
     pub(super) async fn delete(&self, path: &str) -> Result<Answer, CliError> {
         self.send(Method::DELETE, path, None, Bytes::new()).await
     }
@@ -95,6 +109,17 @@ impl Client {
         path: &str,
         content_type: Option<&str>,
         body: Bytes,
+    ) -> Result<Answer, CliError> {
+        self.exchange(method, path, content_type, body, None).await
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: Option<&str>,
+        body: Bytes,
+        told: Option<&mut (dyn FnMut(&str) + Send)>,
     ) -> Result<Answer, CliError> {
         let unreachable = |why: String| {
             CliError::new(format!("the server at http://{} cannot be reached: {why}", self.authority))
@@ -108,6 +133,9 @@ impl Client {
             .await
             .map_err(|error| unreachable(error.to_string()))?;
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, &self.authority);
+        if told.is_some() {
+            request = request.header(header::ACCEPT, LINES);
+        }
         if let Some(content_type) = content_type {
             request = request.header(header::CONTENT_TYPE, content_type);
         }
@@ -115,7 +143,13 @@ impl Client {
         let exchange = async {
             let response = sender.send_request(request).await?;
             let status = response.status();
-            Ok::<_, hyper::Error>((status, Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await))
+            let in_lines = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == LINES);
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
+            let body = match told.filter(|_| in_lines) {
+                Some(told) => heard(body, told).await,
+                None => body.collect().await.map(Collected::to_bytes),
+            };
+            Ok::<_, hyper::Error>((status, body, in_lines))
         };
         let exchange = timeout(ANSWER_TIMEOUT, exchange);
         // The connection is driven here, so that it ends with the exchange.
@@ -128,11 +162,40 @@ impl Client {
             }
         };
         let broken = |why: String| CliError::new(format!("the server at http://{} broke off: {why}", self.authority));
-        let (status, body) =
+        let (status, body, in_lines) =
             outcome.map_err(|_| broken("no answer in time".to_owned()))?.map_err(|error| broken(error.to_string()))?;
-        let body = body.map_err(|error| broken(error.to_string()))?.to_bytes();
-        Ok(Answer { status, body })
+        let body = body.map_err(|error| broken(error.to_string()))?;
+        if !in_lines {
+            return Ok(Answer { status, body });
+        }
+        let last: serde_json::Value =
+            serde_json::from_slice(&body).map_err(|_| broken("it said nothing of how it ended".to_owned()))?;
+        let status =
+            last["status"].as_u64().and_then(|code| http::StatusCode::from_u16(u16::try_from(code).ok()?).ok());
+        let status = status.ok_or_else(|| broken("it said nothing of how it ended".to_owned()))?;
+        let body = last["error"].as_str().map_or_else(|| last["answer"].to_string(), str::to_owned);
+        Ok(Answer { status, body: body.into() })
     }
+}
+
+/// Reads an answer in lines: those that tell how it goes are told, and the last one is returned.
+async fn heard<B>(mut body: B, told: &mut (dyn FnMut(&str) + Send)) -> Result<Bytes, B::Error>
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+{
+    let (mut rest, mut last) = (Vec::new(), Bytes::new());
+    while let Some(frame) = body.frame().await.transpose()? {
+        rest.extend_from_slice(&frame.into_data().unwrap_or_default());
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            let json: serde_json::Value = serde_json::from_slice(&line).unwrap_or_default();
+            match json["progress"].as_str() {
+                Some(text) => told(text),
+                None => last = line.into(),
+            }
+        }
+    }
+    Ok(last)
 }
 
 /// A path with a query string.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use clap::{Args, Subcommand};
 
 use super::output::{CliError, note, say};
-use super::{ServerArgs, env_trigger};
+use super::{DatabaseArgs, ServerArgs, env_trigger};
 use crate::clock::{Clock, SystemClock};
 use crate::environment::inventory::{self, Listed};
 
@@ -36,9 +36,18 @@ enum What {
         /// Database of the trigger; its server is asked.
         #[arg(short, long, value_name = "NAME")]
         database: Option<String>,
+        /// Print the lock of the trigger, as a requirements file with hashes, and nothing else.
+        #[arg(long, requires = "database")]
+        lock: bool,
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// Resolve anew what a trigger asks for, and keep the lock for `env sync`; nothing changes yet.
+    Lock(OfTrigger),
+    /// Build the environment of a trigger's new lock, and bring its workers there between two calls.
+    Sync(OfTrigger),
+    /// Show what a lock that is made now would change; nothing is kept.
+    Diff(OfTrigger),
     /// Remove environments that are not in use; a trigger that needs one builds it again.
     Rm {
         /// Their names.
@@ -51,6 +60,17 @@ enum What {
         #[arg(long, default_value = "15d", value_parser = humantime::parse_duration, value_name = "DURATION")]
         grace: Duration,
     },
+}
+
+/// Which trigger.
+#[derive(Debug, Args)]
+pub(super) struct OfTrigger {
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
+    #[command(flatten)]
+    pub(super) database: DatabaseArgs,
+    /// Name of the trigger.
+    pub(super) trigger: String,
 }
 
 /// Runs the command.
@@ -73,7 +93,9 @@ pub(super) async fn run(args: EnvArgs) -> Result<(), CliError> {
                 listed.iter().for_each(|one| say(line(one)));
             }
         }
-        What::Show { name, database: Some(database), server } => env_trigger::show(server, database, name).await?,
+        What::Show { name, database: Some(database), lock, server } => {
+            env_trigger::show(server, (database, name), *lock).await?;
+        }
         What::Show { name: id, .. } => {
             let listed = inventory::list(&root, now).map_err(failed)?;
             let Some(one) = listed.iter().find(|one| one.id == *id) else {
@@ -88,6 +110,9 @@ pub(super) async fn run(args: EnvArgs) -> Result<(), CliError> {
             ));
             say(format!("asked for     {}\ninstalled     {}", list(&one.requirements), list(&one.packages)));
         }
+        What::Lock(of) => env_trigger::lock(of, true).await?,
+        What::Diff(of) => env_trigger::lock(of, false).await?,
+        What::Sync(of) => env_trigger::sync(of).await?,
         What::Rm { ids } => {
             for id in ids {
                 inventory::remove(&root, id).map_err(|error| CliError::new(error.to_string()))?;

@@ -1,9 +1,10 @@
 //! `bulkhead install`.
 
 use clap::{Args, Subcommand};
+use http::Method;
 
 use super::ServerArgs;
-use super::output::{CliError, note, say};
+use super::output::{CliError, Progress, say};
 
 /// `install`.
 #[derive(Debug, Args)]
@@ -50,9 +51,11 @@ pub(super) async fn run(args: InstallArgs) -> Result<(), CliError> {
         Some(location) => ("install_requirements", serde_json::json!({ "requirements_location": location })),
         None => ("install_packages", serde_json::json!({ "packages": packages })),
     };
-    note("resolving and installing; the first time this takes as long as the packages are large ...");
     let path = format!("/api/v3/configure/plugin_environment/{path}");
-    let answer = server.client()?.post_json(&path, &body).await?.success("Failed to install packages")?;
+    let mut progress = Progress::new();
+    let answer = server.client()?.change(Method::POST, &path, &body, &mut |text| progress.tell(text)).await?;
+    drop(progress);
+    let answer = answer.success("Failed to install packages")?;
     let installed: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let names = installed["packages"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_str);
     say(format!("Every plugin has: {}", names.collect::<Vec<_>>().join(", ")));

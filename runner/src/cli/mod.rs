@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod env;
 mod env_trigger;
+mod import_venv;
 mod install;
 mod local;
 mod new;
@@ -73,6 +74,8 @@ enum Command {
     DeadLetter(dead_letter::DeadLetterArgs),
     /// List, show and remove the environments that workers run in.
     Env(env::EnvArgs),
+    /// Find out what each plugin needs of the one virtual environment that InfluxDB 3 has for all, and write it beside the plugins.
+    ImportVenv(import_venv::ImportArgs),
     /// Install Python packages for every plugin.
     Install(install::InstallArgs),
     /// Write a plugin that works, with its test.
@@ -155,6 +158,7 @@ async fn run(command: Command) -> Result<(), CliError> {
         Command::Show(args) => show::run(args).await,
         Command::DeadLetter(args) => dead_letter::run(args).await,
         Command::Env(args) => env::run(args).await,
+        Command::ImportVenv(args) => import_venv::run(&args),
         Command::Install(args) => install::run(args).await,
         Command::New(args) => new::run(&args),
         Command::Test(args) => test::run(*args).await,

@@ -27,6 +27,9 @@ pub(super) struct PackageArgs {
     /// Take packages from the directories of wheels alone.
     #[arg(long, env = "BULKHEAD_OFFLINE")]
     offline: bool,
+    /// Install only wheels. The build of a package without one is code of its author that runs as the server's user.
+    #[arg(long, env = "BULKHEAD_ONLY_WHEELS")]
+    only_wheels: bool,
     /// Install only files whose hash stands in the lock.
     #[arg(long, env = "BULKHEAD_REQUIRE_HASHES")]
     require_hashes: bool,
@@ -60,6 +63,7 @@ impl PackageArgs {
             extra_index_urls: self.extra_index_url,
             find_links: self.find_links,
             offline: self.offline,
+            only_wheels: self.only_wheels,
             require_hashes: self.require_hashes,
             allow: self.allow_package,
             deny: self.deny_package,

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use http::Method;
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::output::{CliError, note, say};
+use super::output::{CliError, Progress, say};
 use super::plugin_source::PluginSource;
 use super::requirements::requirements_of;
 use super::{DatabaseArgs, ServerArgs};
@@ -56,9 +57,11 @@ pub(super) async fn run(args: UpdateArgs) -> Result<(), CliError> {
     if no_requirements || !requirements.is_empty() {
         let body =
             json!({ "db": database, "trigger_name": trigger_name, "requirements": requirements_of(&requirements)? });
-        note("resolving and installing; the first time this takes as long as the packages are large ...");
         let path = "/api/v3/configure/processing_engine_trigger/requirements";
-        let answer = client.put_json(path, &body).await?.success("Failed to update trigger")?;
+        let mut progress = Progress::new();
+        let answer = client.change(Method::PUT, path, &body, &mut |text| progress.tell(text)).await?;
+        drop(progress);
+        let answer = answer.success("Failed to update trigger")?;
         let environment: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         let packages = environment["packages"].as_array().into_iter().flatten().filter_map(Value::as_str);
         let packages = packages.collect::<Vec<_>>().join(", ");

@@ -40,7 +40,7 @@ use crate::limits;
 use crate::logs::LogStore;
 use crate::metrics::Metrics;
 use crate::plugin_files::PluginFiles;
-use crate::supervisor::{Supervisor, check_ceiling};
+use crate::supervisor::{EnvironmentState, Supervisor, check_ceiling};
 use crate::trigger::{PluginLocation, TriggerDefinition, TriggerId, TriggerKind};
 
 /// What an engine is made of.
@@ -537,9 +537,24 @@ impl Engine {
             let reason = Some(format!("{} faults in a row, {next}: {}", breaker.faults, breaker.reason));
             return TriggerInfo { definition, state, reason };
         }
-        let trouble = runner.and_then(|runner| runner.trouble.lock().clone());
-        let (state, reason) =
-            trouble.map_or((TriggerState::Active, None), |trouble| (trouble.state, Some(trouble.reason)));
+        let trouble = runner.as_ref().and_then(|runner| runner.trouble.lock().clone());
+        let environment = runner.and_then(|runner| runner.pool.environment());
+        let (state, reason) = match (environment, trouble) {
+            (Some(EnvironmentState::Building(false)), _) => {
+                (TriggerState::Building, Some("its environment is being built".to_owned()))
+            }
+            (_, Some(trouble)) => (trouble.state, Some(trouble.reason)),
+            (Some(EnvironmentState::Unavailable(reason, false)), None) => (TriggerState::Failed, Some(reason)),
+            (Some(EnvironmentState::Building(true)), None) => {
+                let reason = "its new environment is being built, and calls run in the old one";
+                (TriggerState::Active, Some(reason.to_owned()))
+            }
+            (Some(EnvironmentState::Unavailable(reason, true)), None) => {
+                let reason = format!("its new environment cannot be had, and calls run in the old one: {reason}");
+                (TriggerState::Active, Some(reason))
+            }
+            (None, None) => (TriggerState::Active, None),
+        };
         TriggerInfo { definition, state, reason }
     }
 }

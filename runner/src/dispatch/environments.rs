@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
+
 use super::engine::Engine;
 use super::error::EngineError;
-use crate::environment::{self, Environment, InstallError, Plan, Requirements};
+use crate::environment::{self, Environment, InstallError, Plan, Relock, Requirements};
 use crate::limits;
 use crate::trigger::{TriggerDefinition, TriggerId};
 
@@ -31,7 +33,10 @@ impl Engine {
         if environments.is_disabled() {
             return Err(InstallError::Disabled);
         }
-        environments.install(packages?).await
+        let environment = environments.install(packages?).await?;
+        let runners: Vec<_> = self.running.read().values().map(|running| Arc::clone(&running.runner)).collect();
+        join_all(runners.iter().map(|runner| runner.pool.renew_environment())).await;
+        Ok(environment)
     }
 
     /// What a trigger asks for, who asks for it, and what it comes to.
@@ -53,7 +58,7 @@ impl Engine {
         let own = own_requirements(lines)?;
         let asked = self.asked(&self.known(id)?, own.clone()).await?;
         let environment = self.parts.supervisor.environments.ensure(&asked).await?;
-        let _changing = self.change_lock().await?;
+        let changing = self.change_lock().await?;
         self.parts
             .catalog
             .change(|triggers| {
@@ -62,8 +67,35 @@ impl Engine {
                 Ok::<_, EngineError>(())
             })
             .await?;
-        if let Some(runner) = self.runner_of(id) {
+        let runner = self.runner_of(id);
+        drop(changing);
+        if let Some(runner) = runner {
             runner.requirements.set(own);
+            runner.pool.renew_environment().await;
+        }
+        Ok(environment)
+    }
+
+    /// Resolves anew what a trigger asks for, and with `keep` keeps the lock for [`Self::sync`]. Nothing of it is in use yet.
+    ///
+    /// # Errors
+    /// When the trigger is unknown, or its packages cannot be had.
+    pub async fn relock(&self, id: &TriggerId, keep: bool) -> Result<Relock, EngineError> {
+        let definition = self.known(id)?;
+        let own = own_requirements(&definition.requirements)?;
+        Ok(self.parts.supervisor.environments.relock(&self.asked(&definition, own).await?, keep).await?)
+    }
+
+    /// Builds the environment of a trigger's new lock, and brings its workers there.
+    ///
+    /// # Errors
+    /// When the trigger is unknown, or the environment cannot be had: then everything is as it was.
+    pub async fn sync(&self, id: &TriggerId) -> Result<Arc<Environment>, EngineError> {
+        let definition = self.known(id)?;
+        let own = own_requirements(&definition.requirements)?;
+        let environment = self.parts.supervisor.environments.sync(&self.asked(&definition, own).await?).await?;
+        if let Some(runner) = self.runner_of(id) {
+            runner.pool.renew_environment().await;
         }
         Ok(environment)
     }

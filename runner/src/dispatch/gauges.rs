@@ -15,8 +15,9 @@ use crate::supervisor::process_usage;
 use crate::trigger::{TriggerId, TriggerKind};
 
 /// All states, so that each trigger has a sample for each.
-const STATES: [TriggerState; 6] = [
+const STATES: [TriggerState; 7] = [
     TriggerState::Active,
+    TriggerState::Building,
     TriggerState::Backoff,
     TriggerState::Open,
     TriggerState::HalfOpen,

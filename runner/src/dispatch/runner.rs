@@ -441,6 +441,14 @@ impl TriggerRunner {
         }
     }
 
+    /// Has the environment built before there is anything to do, unless the trigger ends.
+    pub(super) async fn prepare(&self) {
+        tokio::select! {
+            () = self.pool.prepare() => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+
     /// Shows what is wrong.
     pub(super) fn trouble(&self, state: TriggerState, reason: String) {
         *self.trouble.lock() = Some(Trouble { state, reason });

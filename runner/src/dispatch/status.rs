@@ -7,6 +7,8 @@ use crate::trigger::TriggerDefinition;
 pub enum TriggerState {
     /// It runs on events.
     Active,
+    /// Its environment is being built; what comes waits for it.
+    Building,
     /// Its worker keeps dying; the next start is delayed.
     Backoff,
     /// Its workers died so often in a row that it waits for the time of a probe.
@@ -25,6 +27,7 @@ impl TriggerState {
     pub fn word(self) -> &'static str {
         match self {
             Self::Active => "active",
+            Self::Building => "building",
             Self::Backoff => "backoff",
             Self::Open => "open",
             Self::HalfOpen => "half_open",

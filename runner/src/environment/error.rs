@@ -32,7 +32,7 @@ pub enum EnvironmentError {
     #[error("`uv` is not on PATH; install it, or choose the package manager `pip`")]
     NoUv,
     /// A tool ran and failed. The text ends with its own words.
-    #[error("{what} failed with {exit}{}:\n{output}", hint.map(|hint| format!(" ({hint})")).unwrap_or_default())]
+    #[error("{what} failed with {exit}{}:\n{output}", hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default())]
     Tool {
         /// What it was to do, with its name: `resolving requirements with uv`.
         what: String,
@@ -41,7 +41,7 @@ pub enum EnvironmentError {
         /// The end of its output, credentials removed.
         output: String,
         /// What the reader can do, where that is known.
-        hint: Option<&'static str>,
+        hint: Option<String>,
     },
     /// A tool took too long and was killed.
     #[error("{what} was not done after {}, the limit for a build:\n{output}", seconds(*limit))]

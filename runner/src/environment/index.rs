@@ -21,6 +21,8 @@ pub struct IndexSettings {
     pub find_links: Vec<PathBuf>,
     /// Whether packages come from the directories alone.
     pub offline: bool,
+    /// Whether only wheels are installed: the build of anything else is its author's code.
+    pub only_wheels: bool,
     /// Whether every file that is installed must have the hash that its lock has.
     pub require_hashes: bool,
     /// Packages that may be installed; all when it is empty. A name may end in `*`.
@@ -37,6 +39,7 @@ impl fmt::Debug for IndexSettings {
             .field("extra_index_urls", &self.extra_index_urls.iter().map(shown).collect::<Vec<_>>())
             .field("find_links", &self.find_links)
             .field("offline", &self.offline)
+            .field("only_wheels", &self.only_wheels)
             .field("require_hashes", &self.require_hashes)
             .field("allow", &self.allow)
             .field("deny", &self.deny)
@@ -80,6 +83,9 @@ impl IndexSettings {
             let urls = self.extra_index_urls.join(" ");
             tool.env("PIP_EXTRA_INDEX_URL", &urls).env("UV_INDEX", &urls);
         }
+        if self.only_wheels {
+            tool.env("PIP_ONLY_BINARY", ":all:").env("UV_NO_BUILD", "1");
+        }
         if self.offline {
             tool.env("PIP_NO_INDEX", "1").env("UV_NO_INDEX", "1").env("UV_OFFLINE", "1");
         }
@@ -98,6 +104,9 @@ impl IndexSettings {
             let shown = without_credentials(line);
             if line.starts_with('-') {
                 let names_index = line.starts_with("--index-url") || line.starts_with("--extra-index-url");
+                if self.only_wheels && line.starts_with("--no-binary") {
+                    return refused(format!("`{shown}`: this server installs only wheels; remove the line"));
+                }
                 if self.decides() && (names_index || is_remote(line)) {
                     return refused(format!(
                         "`{shown}`: this server decides where packages come from; remove the line"

@@ -1,7 +1,7 @@
 //! The Python interpreters of this machine.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -54,7 +54,12 @@ fn wanted(requires: Option<&str>) -> String {
 /// Finds interpreters and remembers their answers.
 #[derive(Debug)]
 pub(super) struct Interpreters {
+    /// The one that the operator has named; where it is, that one counts unless a plugin wants another version.
+    named: Option<OsString>,
+    /// Names to look for on `PATH`.
     candidates: Vec<OsString>,
+    /// Others.
+    installed: Vec<PathBuf>,
     search_path: OsString,
     known: Mutex<HashMap<Identity, Result<Interpreter, String>>>,
 }
@@ -63,41 +68,57 @@ pub(super) struct Interpreters {
 type Identity = (PathBuf, Option<SystemTime>, u64);
 
 impl Interpreters {
-    /// With `python` only that one counts: a path, a name on `PATH`, or a version such as `3.12`. Without it,
-    /// `python3` and then the newest first.
-    pub(super) fn new(python: Option<OsString>, search_path: OsString) -> Self {
-        let candidates = match python {
-            Some(python) if is_version(&python) => vec![concat("python", &python)],
-            Some(python) => vec![python],
-            None => {
-                let by_version =
-                    (PYTHON_MINOR_MIN..=PYTHON_MINOR_MAX).rev().map(|minor| format!("python3.{minor}").into());
-                std::iter::once("python3".into()).chain(by_version).collect()
-            }
-        };
-        Self { candidates, search_path, known: Mutex::default() }
+    /// `python` is a path, a name on `PATH`, or a version such as `3.12`. Without it `python3` on `PATH` counts, then the
+    /// newest there, then those of `installed` in their order; with it these count for plugins that want another version.
+    pub(super) fn new(python: Option<OsString>, search_path: OsString, installed: Vec<PathBuf>) -> Self {
+        let named = python.map(|python| if is_version(&python) { concat("python", &python) } else { python });
+        let by_version = (PYTHON_MINOR_MIN..=PYTHON_MINOR_MAX).rev().map(|minor| format!("python3.{minor}").into());
+        let candidates = std::iter::once("python3".into()).chain(by_version).collect();
+        Self { named, candidates, installed, search_path, known: Mutex::default() }
     }
 
     /// The first candidate that satisfies `requires` (a version specifier).
     pub(super) async fn find(&self, requires: Option<&str>) -> Result<Interpreter, InterpreterError> {
         let mut tried = Vec::new();
-        for candidate in &self.candidates {
-            let name = candidate.to_string_lossy();
-            let Some(program) = find_program(candidate, &self.search_path) else {
-                let place = if name.contains('/') { "no such program" } else { "not on PATH" };
-                tried.push(format!("`{name}` ({place})"));
-                continue;
-            };
-            match self.check(&program, requires).await {
+        if let Some(named) = &self.named {
+            match self.try_candidate(named, requires, &mut tried).await {
                 Ok(interpreter) => return Ok(interpreter),
-                Err(reason) => tried.push(format!("`{}` ({reason})", program.display())),
+                // What was named and is unusable is an error of the operator, not a wish of the plugin.
+                Err(Misfit::Unusable) => return Err(InterpreterError { requires: requires.map(str::to_owned), tried }),
+                Err(Misfit::OtherVersion) => {}
+            }
+        }
+        let installed = self.installed.iter().map(|path| path.as_os_str());
+        for candidate in self.candidates.iter().map(OsString::as_os_str).chain(installed) {
+            if let Ok(interpreter) = self.try_candidate(candidate, requires, &mut tried).await {
+                return Ok(interpreter);
             }
         }
         Err(InterpreterError { requires: requires.map(str::to_owned), tried })
     }
 
-    async fn check(&self, program: &Path, requires: Option<&str>) -> Result<Interpreter, String> {
-        let metadata = fs::metadata(program).map_err(|error| error.to_string())?;
+    async fn try_candidate(
+        &self,
+        candidate: &OsStr,
+        requires: Option<&str>,
+        tried: &mut Vec<String>,
+    ) -> Result<Interpreter, Misfit> {
+        let name = candidate.to_string_lossy();
+        let Some(program) = find_program(candidate, &self.search_path) else {
+            let place = if name.contains('/') { "no such program" } else { "not on PATH" };
+            tried.push(format!("`{name}` ({place})"));
+            return Err(Misfit::Unusable);
+        };
+        let checked = self.check(&program, requires).await;
+        checked.map_err(|(misfit, reason)| {
+            tried.push(format!("`{}` ({reason})", program.display()));
+            misfit
+        })
+    }
+
+    async fn check(&self, program: &Path, requires: Option<&str>) -> Result<Interpreter, (Misfit, String)> {
+        let unusable = |reason| (Misfit::Unusable, reason);
+        let metadata = fs::metadata(program).map_err(|error| unusable(error.to_string()))?;
         let identity = (program.to_owned(), metadata.modified().ok(), metadata.len());
         // The lock is held during the question, so that a start with many triggers asks once.
         let mut known = self.known.lock().await;
@@ -111,14 +132,23 @@ impl Interpreters {
                 answer
             }
         };
-        let interpreter = answer?;
+        let interpreter = answer.map_err(unusable)?;
         let fits = requires.map_or(Ok(true), |requires| version_specifier::satisfies(&interpreter.version, requires));
         match fits {
             Ok(true) => Ok(interpreter),
-            Ok(false) => Err(format!("is {}", interpreter.version)),
-            Err(clause) => Err(format!("`requires-python` cannot be read at `{clause}`")),
+            Ok(false) => Err((Misfit::OtherVersion, format!("is {}", interpreter.version))),
+            Err(clause) => Err(unusable(format!("`requires-python` cannot be read at `{clause}`"))),
         }
     }
+}
+
+/// Why an interpreter is not taken.
+#[derive(Debug, Clone, Copy)]
+enum Misfit {
+    /// It is none that works.
+    Unusable,
+    /// It is not the version that is wanted.
+    OtherVersion,
 }
 
 async fn ask(program: &Path) -> Result<Interpreter, String> {
@@ -194,7 +224,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_error_lists_what_was_tried() {
-        let nothing = Interpreters::new(None, "/nowhere".into());
+        let nothing = Interpreters::new(None, "/nowhere".into(), Vec::new());
         let error = nothing.find(None).await.unwrap_err().to_string();
         assert!(
             error.starts_with(
@@ -202,26 +232,54 @@ mod tests {
             ),
             "{error}"
         );
-        let named = Interpreters::new(Some("/bin/true".into()), "/nowhere".into());
+        let named = Interpreters::new(Some("/bin/true".into()), "/nowhere".into(), Vec::new());
         let error = named.find(Some(">=3.11")).await.unwrap_err().to_string();
         assert!(error.contains("and satisfies `>=3.11`; tried `/bin/true` (does not answer like a Python)"), "{error}");
     }
 
     #[test]
     fn a_version_names_its_interpreter() {
-        assert_eq!(Interpreters::new(Some("3.12".into()), "".into()).candidates, ["python3.12"]);
-        assert_eq!(Interpreters::new(Some("/usr/bin/python3".into()), "".into()).candidates, ["/usr/bin/python3"]);
+        let named = |python: &str| Interpreters::new(Some(python.into()), "".into(), Vec::new()).named.unwrap();
+        assert_eq!(named("3.12"), "python3.12");
+        assert_eq!(named("/usr/bin/python3"), "/usr/bin/python3");
     }
 
     #[tokio::test]
     async fn a_python_that_does_not_satisfy_is_passed_over() {
         let search_path = std::env::var_os("PATH").unwrap();
-        let interpreters = Interpreters::new(None, search_path);
+        let interpreters = Interpreters::new(None, search_path, Vec::new());
         let found = interpreters.find(Some(">=3.10")).await.unwrap();
         assert!(found.base_executable.is_absolute());
         let error = interpreters.find(Some("<3.10")).await.unwrap_err();
         assert!(error.tried.iter().any(|tried| tried.contains(&format!("(is {})", found.version))), "{error}");
         let error = interpreters.find(Some("^3.10")).await.unwrap_err();
         assert!(error.tried[0].contains("cannot be read at `^3.10`"), "{error}");
+    }
+
+    /// A program that answers as this version of CPython would.
+    fn pretender(directory: &Path, version: &str) -> PathBuf {
+        let path = directory.join(format!("python-{version}"));
+        let answer = format!(
+            r#"{{"implementation":"cpython","version":"{version}","base_executable":"{}","platform":"linux"}}"#,
+            path.display()
+        );
+        fs::write(&path, format!("#!/bin/sh\necho '{answer}'\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    #[tokio::test]
+    async fn a_plugin_gets_the_version_that_it_wants_wherever_it_is_installed() {
+        let root = tempfile::tempdir().unwrap();
+        let installed = ["3.13.0", "3.11.7"].map(|version| pretender(root.path(), version));
+        let named = pretender(root.path(), "3.12.1").into_os_string();
+        let interpreters = Interpreters::new(Some(named), "/nowhere".into(), installed.to_vec());
+        let version = async |requires: Option<&str>| interpreters.find(requires).await.unwrap().version;
+        assert_eq!(version(None).await, "3.12.1", "the named one, although there is a newer");
+        assert_eq!(version(Some(">=3.11")).await, "3.12.1");
+        assert_eq!(version(Some(">=3.13")).await, "3.13.0");
+        assert_eq!(version(Some("==3.11.*")).await, "3.11.7");
+        let error = interpreters.find(Some("==3.10.*")).await.unwrap_err().to_string();
+        assert!(error.contains("python-3.13.0` (is 3.13.0)"), "{error}");
     }
 }

@@ -22,9 +22,15 @@ pub(super) const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// pipes open longer, and that one is killed.
 pub(super) const OUTPUT_GRACE: Duration = Duration::from_secs(1);
 
+/// Longest line of a tool that is passed on as progress, bytes.
+pub(super) const LINE_BYTES_MAX: usize = 1 << 10;
+
 /// Bytes of each output stream of a tool that are kept, the last ones. A resolver's explanation of a
 /// conflict fits, a compiler's log does not.
 pub(super) const OUTPUT_TAIL_BYTES: usize = 8 << 10;
+
+/// Bytes at the end of pip's log in which the reason of a failure is looked for. A package with many wheels has a line for each.
+pub(super) const LOG_BYTES_MAX: u64 = 4 << 20;
 
 /// Largest plugin file in which metadata is looked for, bytes.
 pub(super) const PLUGIN_FILE_BYTES_MAX: u64 = 16 << 20;
@@ -37,6 +43,9 @@ pub(super) const DIRECTORY_DEPTH_MAX: usize = 64;
 
 /// Tries to take hold of an environment that somebody is removing at that moment.
 pub(super) const HOLD_TRIES_MAX: usize = 100;
+
+/// Depth of directories in which plugins are looked for when an environment is imported.
+pub(super) const PLUGIN_DIRECTORY_DEPTH_MAX: usize = 8;
 
 /// Depth to which requirements files may include each other.
 pub(super) const INCLUDE_DEPTH_MAX: usize = 8;

@@ -14,6 +14,7 @@
 //! 3f29c81b7e50aa41/                   an environment, built in place
 //! 3f29c81b7e50aa41/bulkhead.json      written last: without it the directory is a leftover
 //! resolved/91d0c6fe5a3b2c44.txt       the lock that was made of requirements
+//! resolved/91d0c6fe5a3b2c44.next.txt  one that was made anew and is not in use yet
 //! packages.txt                        what every plugin has
 //! 91d0c6fe5a3b2c44/                   where a resolver works; a leftover when it does not
 //! locks/3f29c81b7e50aa41              held while it is built or its requirements are resolved, and shared by who uses it
@@ -21,10 +22,13 @@
 
 mod asked;
 mod builder;
+mod diagnosis;
 mod digest;
 mod error;
+mod import_venv;
 mod index;
 mod inline_metadata;
+mod installations;
 mod installer;
 mod interpreter;
 pub mod inventory;
@@ -35,8 +39,10 @@ mod output_tail;
 mod own;
 mod pip;
 mod plan;
+mod progress;
 mod project_files;
 mod redactor;
+mod relock;
 mod requirements;
 mod requirements_file;
 mod resolver;
@@ -54,10 +60,13 @@ use std::path::PathBuf;
 
 pub use asked::{Asked, Source};
 pub use error::{EnvironmentError, InstallError, RequirementsError};
+pub use import_venv::{Needs, Venv};
 pub use index::IndexSettings;
 pub use interpreter::InterpreterError;
 pub use own::OwnRequirements;
 pub use plan::Plan;
+pub use progress::listened_to;
+pub use relock::Relock;
 pub use requirements::{Requirements, requirement_files, requirements_of};
 pub use server_wide::requirements_at;
 pub use store::EnvironmentStore;

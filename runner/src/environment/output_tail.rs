@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::limits::OUTPUT_TAIL_BYTES;
+use super::limits::{LINE_BYTES_MAX, OUTPUT_TAIL_BYTES};
 
 /// What is kept of a stream.
 #[derive(Default)]
@@ -12,12 +12,24 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    /// Reads the stream to its end.
-    pub(super) async fn fill(&mut self, stream: Option<impl AsyncRead + Unpin>) {
+    /// Reads the stream to its end, and says each line of it on the way.
+    pub(super) async fn fill(&mut self, stream: Option<impl AsyncRead + Unpin>, say: impl Fn(&str)) {
         let Some(mut stream) = stream else { return };
         let mut buffer = [0; 4096];
+        let mut line = Vec::new();
         while let Ok(count @ 1..) = stream.read(&mut buffer).await {
             self.push(&buffer[..count]);
+            for byte in &buffer[..count] {
+                match byte {
+                    b'\n' => {
+                        say(&String::from_utf8_lossy(&line));
+                        line.clear();
+                    }
+                    // The rest of a line without end is of no interest.
+                    byte if line.len() < LINE_BYTES_MAX => line.push(*byte),
+                    _ => {}
+                }
+            }
         }
     }
 

@@ -27,6 +27,12 @@ pub struct Plan {
 }
 
 impl EnvironmentStore {
+    /// The environment of a plugin that asks for `requirements`, when nothing has to be done for it.
+    pub async fn find(&self, requirements: &Requirements) -> Option<Environment> {
+        let plan = self.plan(requirements).await.ok()?;
+        plan.environment.filter(|_| plan.is_built)
+    }
+
     /// What a plugin that asks for `requirements` runs in, and why. Nothing is resolved or built.
     ///
     /// # Errors

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::diagnosis;
 use super::error::EnvironmentError;
 use super::index::IndexSettings;
 use super::interpreter::Interpreter;
+use super::progress::News;
 use super::redactor::Redactor;
 use super::tool::{Output, Tool, ToolError};
 
@@ -23,6 +25,8 @@ pub(super) struct Steps<'a> {
     pub(super) index: &'a IndexSettings,
     /// Cleans what tools say.
     pub(super) redactor: &'a Redactor,
+    /// Where it is said what tools say.
+    pub(super) news: &'a News,
     /// The store's directory: it holds no project and no configuration that a tool might pick up.
     pub(super) root: &'a Path,
     /// Held by the tools too, see [`Tool::hold`].
@@ -37,6 +41,9 @@ impl Steps<'_> {
         let mut tool = Tool::new(program, self.root);
         tool.hold(self.lock).map_err(EnvironmentError::io("hold the lock in", self.root))?;
         self.index.tell(&mut tool);
+        if self.news.is_heard() {
+            tool.heard_by(self.news.clone(), self.redactor.clone());
+        }
         tool.env("UV_PYTHON_DOWNLOADS", "never").env("UV_NO_PROGRESS", "1").env("NO_COLOR", "1");
         Ok(tool)
     }
@@ -64,13 +71,11 @@ impl Steps<'_> {
         if output.status.success() {
             return Ok(output);
         }
-        // Both tools explain themselves on standard error; venv writes to standard output.
-        let words = if output.stderr.trim().is_empty() { &output.stdout } else { &output.stderr };
-        let words = self.redactor.clean(words.trim_end());
+        let words = self.redactor.clean(&diagnosis::words(&output.stdout, &output.stderr));
         Err(EnvironmentError::Tool {
             what: what.to_owned(),
             exit: output.status.to_string(),
-            hint: hint(&words),
+            hint: diagnosis::hint(&words),
             output: words,
         })
     }
@@ -94,25 +99,6 @@ pub(super) fn is_other_file(output: &str) -> bool {
     ["DO NOT MATCH THE HASHES", "Hash mismatch"].iter().any(|text| output.contains(text))
 }
 
-/// What the reader can do about the failures that people meet most.
-fn hint(output: &str) -> Option<&'static str> {
-    let hints = [
-        ("ensurepip is not available", "install the package `python3-venv`, or uv"),
-        ("No module named venv", "install the package `python3-venv`, or uv"),
-        ("No space left on device", "free disk space below the data directory"),
-        (
-            "Temporary failure in name resolution",
-            "the index cannot be reached: check network, proxy and index settings",
-        ),
-        ("dns error", "the index cannot be reached: check network, proxy and index settings"),
-        ("No matching distribution found", "check the package's name and version, and that it supports this Python"),
-        ("No solution found", "the requirements contradict each other or a package does not exist"),
-        ("ResolutionImpossible", "the requirements contradict each other"),
-        ("Failed building wheel", "a package has no wheel for this platform and its build failed"),
-    ];
-    hints.into_iter().find(|(text, _)| output.contains(text)).map(|(_, hint)| hint)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,14 +107,5 @@ mod tests {
     fn the_version_of_pip_is_read() {
         assert_eq!(pip_major("pip 23.2.1 from /usr/lib/python3 (python 3.11)\n"), Some(23));
         assert_eq!(pip_major("No module named pip"), None);
-    }
-
-    #[test]
-    fn known_failures_have_a_hint() {
-        assert_eq!(
-            hint("ERROR: No matching distribution found for x").map(|hint| hint.starts_with("check the package")),
-            Some(true)
-        );
-        assert_eq!(hint("something else"), None);
     }
 }

@@ -16,12 +16,14 @@ use super::builder;
 use super::digest::{environment_id, request_id};
 use super::error::EnvironmentError;
 use super::index::IndexSettings;
+use super::installations::installations;
 use super::installer::Installer;
 use super::interpreter::{Interpreter, Interpreters, find_program};
 use super::inventory::{self, Hold};
 use super::limits::{HOLD_TRIES_MAX, LOCK_PAUSE, PARALLEL_BUILDS_MAX};
 use super::lock::Lock;
 use super::marker::{self, Marker};
+use super::progress::News;
 use super::redactor::Redactor;
 use super::requirements::Requirements;
 use super::resolver;
@@ -32,8 +34,11 @@ use super::{Environment, PackageManager};
 /// Directory of the lock files, below the store's root.
 pub(super) const LOCKS: &str = "locks";
 
+/// The lock that an environment was made of, in the environment.
+const LOCK_FILE: &str = "lock.txt";
+
 /// Directory of the locks that resolvers made, below the store's root.
-const RESOLVED: &str = "resolved";
+pub(super) const RESOLVED: &str = "resolved";
 
 /// Gives environments, and builds those that are not there. Several stores, also of several runners, may
 /// share a root.
@@ -56,15 +61,17 @@ pub struct EnvironmentStore {
 
 /// One environment in the making. Who holds the lock builds; who waited for it looks at what came out.
 #[derive(Debug, Default)]
-struct Slot {
-    state: Mutex<SlotState>,
+pub(super) struct Slot {
+    pub(super) state: Mutex<SlotState>,
+    /// What its build says.
+    pub(super) news: News,
     /// Failures so far, readable without the lock.
     failures: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct SlotState {
-    ready: Option<Arc<Environment>>,
+pub(super) struct SlotState {
+    pub(super) ready: Option<Arc<Environment>>,
     last_failure: Option<EnvironmentError>,
 }
 
@@ -86,7 +93,7 @@ impl EnvironmentStore {
             package_manager,
             index: IndexSettings::default(),
             build_timeout,
-            interpreters: Interpreters::new(python, search_path.clone()),
+            interpreters: Interpreters::new(python, search_path.clone(), installations()),
             search_path,
             slots: SyncMutex::default(),
             builds: Semaphore::new(PARALLEL_BUILDS_MAX),
@@ -115,6 +122,14 @@ impl EnvironmentStore {
         &self.interpreters
     }
 
+    pub(super) fn index(&self) -> &IndexSettings {
+        &self.index
+    }
+
+    pub(super) fn build_timeout(&self) -> Duration {
+        self.build_timeout
+    }
+
     pub(super) fn installing(&self) -> &Mutex<()> {
         &self.installing
     }
@@ -139,32 +154,35 @@ impl EnvironmentStore {
         Ok(requirements.clone().over(&server_wide))
     }
 
-    /// The environment as [`Self::ensure`] gives it, or without `requirements` the plain one, and a hold that keeps it from being
-    /// removed.
+    /// The environment as [`Self::ensure_exactly`] gives it, and a hold that keeps it from being removed.
     ///
     /// # Errors
     /// As there, or the file system fails.
     pub async fn hold(
         &self,
-        requirements: Option<&Requirements>,
+        requirements: &Requirements,
         now: SystemTime,
     ) -> Result<(Arc<Environment>, Hold), EnvironmentError> {
-        let plain = Requirements::default();
         for _ in 0..HOLD_TRIES_MAX {
-            let environment = match requirements {
-                Some(requirements) => self.ensure(requirements).await?,
-                None => self.ensure_exactly(&plain).await?,
-            };
-            let hold = Hold::take(&self.root, &environment.id, now)
-                .map_err(EnvironmentError::io("hold", &environment.path))?;
-            // It may have been removed before the hold was there.
-            match hold {
-                Some(hold) if marker::is_complete(&environment.path) => return Ok((environment, hold)),
-                _ => sleep(LOCK_PAUSE).await,
+            let environment = self.ensure_exactly(requirements).await?;
+            match self.hold_of(&environment, now)? {
+                Some(hold) => return Ok((environment, hold)),
+                None => sleep(LOCK_PAUSE).await,
             }
         }
         let reason = "it is being removed again and again".to_owned();
         Err(EnvironmentError::Io { what: "hold", path: self.root.clone(), reason })
+    }
+
+    /// A hold that keeps an environment from being removed; none when it was, or is at this moment.
+    ///
+    /// # Errors
+    /// The file system fails.
+    pub fn hold_of(&self, environment: &Environment, now: SystemTime) -> Result<Option<Hold>, EnvironmentError> {
+        let hold =
+            Hold::take(&self.root, &environment.id, now).map_err(EnvironmentError::io("hold", &environment.path))?;
+        // It may have been removed before the hold was there.
+        Ok(hold.filter(|_| marker::is_complete(&environment.path)))
     }
 
     /// Removes the environments that nobody has used for `grace`.
@@ -183,16 +201,31 @@ impl EnvironmentStore {
     /// # Errors
     /// As there.
     pub async fn ensure_exactly(&self, requirements: &Requirements) -> Result<Arc<Environment>, EnvironmentError> {
+        self.admit(requirements)?;
+        let interpreter = self.interpreters.find(requirements.requires_python()).await?;
+        let id = request_id(&interpreter, requirements);
+        let slot = self.slot(&id);
+        slot.news.passed_on(self.ensure_in(&slot, &id, &interpreter, requirements)).await
+    }
+
+    /// Whether these may be installed, as far as can be told before they are resolved.
+    pub(super) fn admit(&self, requirements: &Requirements) -> Result<(), EnvironmentError> {
         if self.package_manager == PackageManager::Disabled && !requirements.is_empty() {
             let packages = requirements.packages().iter().filter(|line| !line.starts_with('-'));
             return Err(EnvironmentError::PackagesDisabled {
                 packages: packages.map(|line| without_credentials(line)).collect(),
             });
         }
-        self.index.check_requirements(requirements)?;
-        let interpreter = self.interpreters.find(requirements.requires_python()).await?;
-        let id = request_id(&interpreter, requirements);
-        let slot = self.slot(&id);
+        self.index.check_requirements(requirements)
+    }
+
+    async fn ensure_in(
+        &self,
+        slot: &Slot,
+        id: &str,
+        interpreter: &Interpreter,
+        requirements: &Requirements,
+    ) -> Result<Arc<Environment>, EnvironmentError> {
         let failures = || slot.failures.load(Ordering::Acquire);
         let failures_before = failures();
         let mut state = slot.state.lock().await;
@@ -204,7 +237,7 @@ impl EnvironmentStore {
         if let Some(failure) = state.last_failure.as_ref().filter(|_| failures() > failures_before) {
             return Err(failure.clone());
         }
-        match self.provide(&id, &interpreter, requirements).await {
+        match self.provide(id, interpreter, requirements, &slot.news).await {
             Ok(environment) => {
                 let environment = Arc::new(environment);
                 state.ready = Some(Arc::clone(&environment));
@@ -219,7 +252,7 @@ impl EnvironmentStore {
         }
     }
 
-    fn slot(&self, id: &str) -> Arc<Slot> {
+    pub(super) fn slot(&self, id: &str) -> Arc<Slot> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         // Plugins that are edited until their requirements work would leave a slot for each attempt.
         slots.retain(|_, slot| {
@@ -234,9 +267,10 @@ impl EnvironmentStore {
         request: &str,
         interpreter: &Interpreter,
         requirements: &Requirements,
+        news: &News,
     ) -> Result<Environment, EnvironmentError> {
         self.leftovers_removed.get_or_init(|| remove_leftovers(self.root.clone())).await;
-        let job = Job { request, interpreter, requirements, uv: self.uv()? };
+        let job = Job { request, interpreter, requirements, uv: self.uv()?, news };
         if requirements.is_empty() {
             return self.environment(&job, &Lock::default(), None).await;
         }
@@ -281,20 +315,7 @@ impl EnvironmentStore {
                 result => return result,
             }
         }
-        let lock = {
-            let _permit = self.builds.acquire().await;
-            let redactor = Redactor::new(&self.index, Some(job.requirements));
-            let steps = self.steps(held, &redactor);
-            tracing::info!(
-                "resolving requirements {}{} with Python {}",
-                job.request,
-                job.origin(),
-                job.interpreter.version
-            );
-            let installer = Installer::find(&steps, job.uv.as_ref(), job.interpreter, work).await?;
-            resolver::resolve(&steps, &installer, job.interpreter, job.requirements, work).await?
-        };
-        self.index.check_lock(&lock)?;
+        let lock = self.resolve(job, work, held).await?;
         let environment = self.environment(job, &lock, Some(work)).await?;
         // Kept only when it was of use.
         let path = self.lock_path(job.request);
@@ -304,8 +325,22 @@ impl EnvironmentStore {
         Ok(environment)
     }
 
+    /// Makes a lock of what is asked for; it is one that may be installed.
+    pub(super) async fn resolve(&self, job: &Job<'_>, work: &Path, held: &File) -> Result<Lock, EnvironmentError> {
+        let lock = {
+            let _permit = self.builds.acquire().await;
+            let redactor = Redactor::new(&self.index, Some(job.requirements));
+            let steps = self.steps(held, &redactor, job.news);
+            job.say(&format!("resolving requirements {}", job.request));
+            let installer = Installer::find(&steps, job.uv.as_ref(), job.interpreter, work).await?;
+            resolver::resolve(&steps, &installer, job.interpreter, job.requirements, work).await?
+        };
+        self.index.check_lock(&lock)?;
+        Ok(lock)
+    }
+
     /// The environment of a lock, built if it is not there, under the lock file that runners share.
-    async fn environment(
+    pub(super) async fn environment(
         &self,
         job: &Job<'_>,
         lock: &Lock,
@@ -323,16 +358,15 @@ impl EnvironmentStore {
         }
         let _permit = self.builds.acquire().await;
         let begin = Instant::now();
-        tracing::info!(
-            "building environment {}{} with Python {}",
-            environment.id,
-            job.origin(),
-            job.interpreter.version
-        );
+        job.say(&format!("building environment {}", environment.id));
         remove(path).await?;
         let result = self.build(&environment, job, lock, work, &held).await;
         match &result {
-            Ok(()) => tracing::info!("environment {} is ready after {:.1?}", environment.id, begin.elapsed()),
+            Ok(()) => {
+                let text = format!("environment {} is ready after {:.1?}", environment.id, begin.elapsed());
+                tracing::info!("{text}");
+                job.news.say(&text);
+            }
             // A failure changes nothing. Where even this fails, the missing marker says the same.
             Err(_) => drop(remove(path).await),
         }
@@ -363,7 +397,7 @@ impl EnvironmentStore {
     ) -> Result<(), EnvironmentError> {
         // The time spent waiting for a permit is not the build's.
         let redactor = Redactor::new(&self.index, Some(job.requirements));
-        let steps = self.steps(held, &redactor);
+        let steps = self.steps(held, &redactor, job.news);
         let path = &environment.path;
         builder::create(&steps, job.uv.as_deref(), job.interpreter, path).await?;
         if let Some(work) = work {
@@ -372,6 +406,9 @@ impl EnvironmentStore {
             let lines: Vec<String> = options.chain(lock.lines_to_install(job.requirements.packages())).collect();
             builder::install(&steps, &installer, &lines, path).await?;
         }
+        // For whoever looks into it: what is in there, and what every file of it has to be.
+        let lock_file = path.join(LOCK_FILE);
+        std::fs::write(&lock_file, lock.to_text(&job.head())).map_err(EnvironmentError::io("write", &lock_file))?;
         let marker = Marker {
             python_version: job.interpreter.version.clone(),
             base_executable: job.interpreter.base_executable.clone(),
@@ -383,12 +420,20 @@ impl EnvironmentStore {
         blocking(move || marker::write(&path, &marker)).await.map_err(complete)
     }
 
-    fn steps<'a>(&'a self, held: &'a File, redactor: &'a Redactor) -> Steps<'a> {
+    fn steps<'a>(&'a self, held: &'a File, redactor: &'a Redactor, news: &'a News) -> Steps<'a> {
         let limit = self.build_timeout;
-        Steps { index: &self.index, redactor, root: &self.root, lock: held, limit, deadline: Instant::now() + limit }
+        Steps {
+            index: &self.index,
+            redactor,
+            news,
+            root: &self.root,
+            lock: held,
+            limit,
+            deadline: Instant::now() + limit,
+        }
     }
 
-    fn lock_path(&self, request: &str) -> PathBuf {
+    pub(super) fn lock_path(&self, request: &str) -> PathBuf {
         self.root.join(RESOLVED).join(format!("{request}.txt"))
     }
 
@@ -402,7 +447,7 @@ impl EnvironmentStore {
         }
     }
 
-    fn uv(&self) -> Result<Option<PathBuf>, EnvironmentError> {
+    pub(super) fn uv(&self) -> Result<Option<PathBuf>, EnvironmentError> {
         let found = || find_program("uv".as_ref(), &self.search_path);
         match self.package_manager {
             PackageManager::Discover => Ok(found()),
@@ -412,7 +457,7 @@ impl EnvironmentStore {
     }
 
     /// Waits for the lock of an environment. The kernel has no event for it that a future could wait for.
-    async fn lock(&self, id: &str, deadline: Instant) -> Result<File, EnvironmentError> {
+    pub(super) async fn lock(&self, id: &str, deadline: Instant) -> Result<File, EnvironmentError> {
         let path = self.root.join(LOCKS).join(id);
         loop {
             match try_lock(&path) {
@@ -428,12 +473,23 @@ impl EnvironmentStore {
 }
 
 /// What is to be made, and with what.
-struct Job<'a> {
-    request: &'a str,
-    interpreter: &'a Interpreter,
-    requirements: &'a Requirements,
+pub(super) struct Job<'a> {
+    pub(super) request: &'a str,
+    pub(super) interpreter: &'a Interpreter,
+    pub(super) requirements: &'a Requirements,
     /// uv where it is to be used.
-    uv: Option<PathBuf>,
+    pub(super) uv: Option<PathBuf>,
+    /// Where it is said how it goes.
+    pub(super) news: &'a News,
+}
+
+impl Job<'_> {
+    /// Says what is done, in the log and to who waits for it.
+    fn say(&self, what: &str) {
+        let (origin, version) = (self.origin(), &self.interpreter.version);
+        tracing::info!("{what}{origin} with Python {version}");
+        self.news.say(&format!("{what} with Python {version}"));
+    }
 }
 
 impl Job<'_> {
@@ -444,7 +500,7 @@ impl Job<'_> {
     }
 
     /// What the lock says at its beginning, for people.
-    fn head(&self) -> Vec<String> {
+    pub(super) fn head(&self) -> Vec<String> {
         let asked = self.requirements.packages().iter().map(|line| format!("    {}", without_credentials(line)));
         let interpreter = self.interpreter;
         let made = format!("What was resolved for Python {} on {} of", interpreter.version, interpreter.platform);
@@ -510,13 +566,15 @@ async fn remove_leftovers(root: PathBuf) {
     }
 }
 
-async fn remove(path: &Path) -> Result<(), EnvironmentError> {
+pub(super) async fn remove(path: &Path) -> Result<(), EnvironmentError> {
     match tokio::fs::remove_dir_all(path).await {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(EnvironmentError::io("remove", path)(error)),
         _ => Ok(()),
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

@@ -11,6 +11,7 @@ use super::error::EnvironmentError;
 use super::index::IndexSettings;
 use super::installer::Installer;
 use super::interpreter::{Interpreter, find_program};
+use super::progress::News;
 use super::redactor::Redactor;
 use super::requirements::{Requirements, requirements_of};
 use super::steps::Steps;
@@ -252,9 +253,16 @@ async fn an_interpreter_without_pip_gets_one_for_the_time_of_the_build() {
     let held = fs::File::create(world.path("lock")).unwrap();
     let limit = Duration::from_secs(120);
     let (root, work, path) = (world.path(""), world.path("work"), world.path("environment"));
-    let (index, redactor) = (IndexSettings::default(), Redactor::default());
-    let steps =
-        Steps { index: &index, redactor: &redactor, root: &root, lock: &held, limit, deadline: Instant::now() + limit };
+    let (index, redactor, news) = (IndexSettings::default(), Redactor::default(), News::default());
+    let steps = Steps {
+        index: &index,
+        redactor: &redactor,
+        news: &news,
+        root: &root,
+        lock: &held,
+        limit,
+        deadline: Instant::now() + limit,
+    };
     fs::create_dir(&work).unwrap();
     let installer = Installer::find(&steps, None, &interpreter, &work).await.unwrap();
     let lock = resolver::resolve(&steps, &installer, &interpreter, &requirements, &work).await.unwrap();

@@ -18,6 +18,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::limits::OUTPUT_GRACE;
 use super::output_tail::Tail;
+use super::progress::News;
+use super::redactor::Redactor;
 use super::tool_environment;
 
 /// Tools that run now. The runner adopts what killed workers leave and kills every child that it does not
@@ -39,6 +41,8 @@ pub(super) struct Tool {
     cwd: PathBuf,
     env: Vec<(&'static str, OsString)>,
     stdin: Option<File>,
+    /// Who hears its lines.
+    heard_by: Option<(News, Redactor)>,
     /// Whether it hears nothing of the indexes that the runner's environment names.
     own_indexes: bool,
 }
@@ -75,6 +79,7 @@ impl Tool {
             cwd: cwd.into(),
             env: Vec::new(),
             stdin: None,
+            heard_by: None,
             own_indexes: false,
         }
     }
@@ -90,6 +95,11 @@ impl Tool {
         self
     }
 
+    /// Lets others hear its lines, cleaned of credentials.
+    pub(super) fn heard_by(&mut self, news: News, redactor: Redactor) {
+        self.heard_by = Some((news, redactor));
+    }
+
     /// Keeps from it which indexes the runner's environment names.
     pub(super) fn without_inherited_indexes(&mut self) {
         self.own_indexes = true;
@@ -103,12 +113,18 @@ impl Tool {
     }
 
     /// Runs it to its end or to the deadline. Dropping the future kills it.
-    pub(super) async fn run(self, deadline: Instant) -> Result<Output, ToolError> {
+    pub(super) async fn run(mut self, deadline: Instant) -> Result<Output, ToolError> {
+        let heard_by = self.heard_by.take();
+        let say = |line: &str| {
+            if let Some((news, redactor)) = &heard_by {
+                news.say(&redactor.clean(line));
+            }
+        };
         let (mut child, group) = self.start().map_err(ToolError::Start)?;
         let (mut stdout, mut stderr) = (Tail::default(), Tail::default());
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let ended = {
-            let reading = async { tokio::join!(stdout.fill(out), stderr.fill(err)) };
+            let reading = async { tokio::join!(stdout.fill(out, say), stderr.fill(err, say)) };
             tokio::pin!(reading);
             let mut all_read = false;
             let waiting = timeout_at(deadline, async {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bulkhead_proto::worker::v1 as wire;
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use uuid::Uuid;
 use super::end::WorkerEnd;
 use super::start::{self, StartFailure};
 use super::{LateWrites, Supervisor, WorkerSpec};
+use crate::environment::Requirements;
 use crate::logs::LogStore;
 use crate::session::{Questions, ResponseStream, nursery};
 use crate::trigger::{Permissions, TriggerId};
@@ -46,7 +48,15 @@ impl Supervisor {
         let (tell, told) = oneshot::channel();
         let supervisor = self.clone();
         self.tracker.spawn(nursery::run(move |nursery| async move {
-            match start::start(&supervisor, &spec, (&nursery, None), &CancellationToken::new()).await {
+            let now = SystemTime::from(supervisor.clock.now());
+            let ground = supervisor.environments.hold(&Requirements::default(), now).await;
+            let started = match ground {
+                Ok(ground) => {
+                    start::start(&supervisor, &spec, (&nursery, None), (ground, false), &CancellationToken::new()).await
+                }
+                Err(error) => Err(WorkerEnd::Environment(error.to_string()).into()),
+            };
+            match started {
                 Ok(worker) => {
                     // Its end is nothing to wait for. Nor is there anybody to tell when the client has left.
                     let _ = tell.send(Ok(()));

@@ -15,6 +15,7 @@ use super::pool::{Shared, Slot};
 use super::queue::{self, Next, Queued};
 use super::registry::WorkerState;
 use super::start::{self, Ended};
+use super::succession::{Before, Succession};
 use super::worker::Worker;
 use super::{Call, CallCosts, CallEnd, CallResult};
 use crate::session::Step;
@@ -59,13 +60,11 @@ impl Queued for Job {
 pub(super) async fn run(slot: Slot, first: Job, nursery: Spawner) {
     let shared = Arc::clone(slot.shared());
     let (mut current, mut taken) = (first, Instant::now());
-    let mut worker =
-        match start::start(&shared.supervisor, &shared.spec, (&nursery, shared.zygote.as_ref()), &current.call.cancel)
-            .await
-        {
-            Ok(worker) => worker,
-            Err(failure) => return not_started(&shared, Caller::of(current, taken), failure, taken.elapsed()),
-        };
+    let mut worker = match start::start_in_ground(&shared, &nursery, false, &current.call.cancel).await {
+        Ok(worker) => worker,
+        Err(failure) => return not_started(&shared, Caller::of(current, taken), failure, taken.elapsed()),
+    };
+    let mut succession = Succession::new(&shared, &nursery, &worker);
     let mut alarm = Alarm::new();
     // The first job alone had to wait for the start.
     let mut start = taken.elapsed();
@@ -76,7 +75,7 @@ pub(super) async fn run(slot: Slot, first: Job, nursery: Spawner) {
         }
         current = match shared.next() {
             Next::Job(job) => job,
-            Next::Wait(mut jobs) => match idle(&mut worker, &shared, &mut jobs, &mut alarm).await {
+            Next::Wait(mut jobs) => match idle(&mut worker, &mut succession, &mut jobs, &mut alarm).await {
                 Ok(Some(job)) => job,
                 Ok(None) => break Ok(()),
                 Err(ended) => {
@@ -89,20 +88,18 @@ pub(super) async fn run(slot: Slot, first: Job, nursery: Spawner) {
             Next::Leave => break Ok(()),
         };
         taken = Instant::now();
-        if worker.is_outdated(&shared.spec) {
+        if let Before::Restart = succession.before_call(&mut worker, &current.call.cancel).await {
             worker.leave(&shared.spec).await;
             let starting = Instant::now();
-            match start::start(
-                &shared.supervisor,
-                &shared.spec,
-                (&nursery, shared.zygote.as_ref()),
-                &current.call.cancel,
-            )
-            .await
-            {
+            match start::start_in_ground(&shared, &nursery, false, &current.call.cancel).await {
                 Ok(fresh) => worker = fresh,
-                Err(failure) => return not_started(&shared, Caller::of(current, taken), failure, starting.elapsed()),
+                Err(failure) => {
+                    not_started(&shared, Caller::of(current, taken), failure, starting.elapsed());
+                    drop(slot);
+                    return succession.end().await;
+                }
             }
+            succession.restarted(&worker);
             start = starting.elapsed();
         }
     };
@@ -125,6 +122,7 @@ pub(super) async fn run(slot: Slot, first: Job, nursery: Spawner) {
             drop(slot);
         }
     }
+    succession.end().await;
 }
 
 /// Answers the call for which no worker could be started.
@@ -183,16 +181,18 @@ impl Caller {
 /// Waits for the next job, or for the end of the worker's patience.
 async fn idle(
     worker: &mut Worker,
-    shared: &Shared,
+    succession: &mut Succession,
     jobs: &mut oneshot::Receiver<Job>,
     alarm: &mut Alarm,
 ) -> Result<Option<Job>, Ended> {
+    let shared = succession.shared();
     let deadline = Instant::now() + shared.supervisor.settings.idle_timeout;
     loop {
         tokio::select! {
             biased;
             // It fails when the lane is not needed any more.
             job = &mut *jobs => return Ok(job.ok()),
+            fresh = succession.arrived() => succession.replace(worker, fresh),
             step = worker.step(&shared.spec) => match step? {
                 Step::Finished { .. }
                 | Step::Greeted(_)

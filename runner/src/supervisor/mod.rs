@@ -13,6 +13,7 @@ mod invoke;
 mod kernel_view;
 mod lane;
 mod package;
+mod packages;
 mod pool;
 mod process;
 mod queue;
@@ -21,6 +22,7 @@ mod response_body;
 mod restart;
 mod start;
 mod stdio;
+mod succession;
 mod watchdog;
 mod worker;
 mod zygote;
@@ -43,6 +45,7 @@ pub use end::WorkerEnd;
 pub use examine::{Examination, examine};
 pub use kernel_view::{ProcessUsage, kernel_view, process_usage};
 pub use package::{PackageError, WorkerPackage};
+pub use packages::EnvironmentState;
 pub use pool::Pool;
 pub use registry::{WorkerRegistry, WorkerRow, WorkerState};
 pub use response_body::{BodyEvent, BodyReceiver, BodySink, response_body};
@@ -79,11 +82,6 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Counts the changes of what is asked for a trigger's workers beside its plugin's files.
-    fn generation(&self, spec: &WorkerSpec) -> u64 {
-        self.environments.generation() + spec.requirements.changes()
-    }
-
     /// Starts a process as confined as a worker and says aloud what of the sandbox this machine does not grant.
     pub async fn warn_of_lost_layers(&self) {
         let (launcher, emulate) = (Arc::clone(&self.launcher), self.settings.emulate);

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::end::WorkerEnd;
 use super::lane::{self, Job, Reply};
+use super::packages::{EnvironmentState, Packages};
 use super::queue::{Next, Placed, Queue};
 use super::restart::{Admission, BreakerState, Restart};
 use super::zygote::ZygoteSlot;
@@ -37,6 +38,8 @@ pub(super) struct Shared {
     pub(super) spec: WorkerSpec,
     /// Makes its workers, unless it is to do without.
     pub(super) zygote: Option<ZygoteSlot>,
+    /// In which environment its workers run.
+    pub(super) packages: Packages,
     restart: Mutex<Restart>,
     queue: Mutex<Queue<Job>>,
 }
@@ -52,6 +55,11 @@ impl Shared {
             self.supervisor.registry.count_end(end.word());
         }
         self.restart.lock().ended(end, stderr_tail, self.code_changed_at(), Instant::now(), fastrand::f64());
+    }
+
+    /// An environment that could not be had is no reason any more to delay a start.
+    pub(super) fn environment_is_there(&self) {
+        self.restart.lock().environment_is_there();
     }
 
     /// What a lane does that is done with a job.
@@ -98,7 +106,8 @@ impl Pool {
 
     fn with_zygote(supervisor: Supervisor, spec: WorkerSpec, workers_max: usize, zygote: Option<ZygoteSlot>) -> Self {
         let queue = Mutex::new(Queue::new(workers_max.max(1)));
-        let shared = Arc::new(Shared { supervisor, spec, zygote, restart: Mutex::default(), queue });
+        let (packages, restart) = (Packages::default(), Mutex::default());
+        let shared = Arc::new(Shared { supervisor, spec, zygote, packages, restart, queue });
         Self { shared, tickets: AtomicU64::new(0), probed: Notify::new() }
     }
 
@@ -159,6 +168,24 @@ impl Pool {
             }
             Placed::Waits => Some(Place { queue: &self.shared.queue, ticket }),
         }
+    }
+
+    /// Finds out which environment the workers run in, and builds it if need be, before there is anything to do.
+    pub async fn prepare(&self) {
+        let finding = self.shared.find_environment();
+        drop(self.shared.packages.closed().run_until_cancelled(finding).await);
+    }
+
+    /// Brings the workers to the environment that is asked for now. Where that is complete, the next calls run in it when this
+    /// returns; otherwise it is being built, and calls run in the old one meanwhile.
+    pub async fn renew_environment(&self) {
+        self.shared.renew_environment().await;
+    }
+
+    /// How it is with the environment, when there is something to say.
+    #[must_use]
+    pub fn environment(&self) -> Option<EnvironmentState> {
+        self.shared.packages.state()
     }
 
     /// Faults in a row and the last of them, when there are any.
@@ -225,6 +252,7 @@ impl Drop for Probe<'_> {
 
 impl Drop for Pool {
     fn drop(&mut self) {
+        self.shared.packages.close();
         self.shared.queue.lock().close();
     }
 }

@@ -71,6 +71,13 @@ impl Restart {
         *self = Self { is_probing: self.is_probing, ..Self::default() };
     }
 
+    /// Its environment can be had.
+    pub(super) fn environment_is_there(&mut self) {
+        if self.last.as_ref().is_some_and(|last| matches!(last.end, WorkerEnd::Environment(_))) {
+            self.succeeded();
+        }
+    }
+
     /// The probe is over, whatever came of it.
     pub(super) fn probed(&mut self) {
         self.is_probing = false;

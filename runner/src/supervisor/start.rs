@@ -3,7 +3,6 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use bulkhead_launcher::{MemoryGauge, Report};
 use bulkhead_proto::transport::SessionSocket;
@@ -17,12 +16,14 @@ use uuid::Uuid;
 
 use super::confine;
 use super::end::WorkerEnd;
+use super::pool::Shared;
 use super::process::{ProcessEnd, WorkerProcess};
 use super::registry::{WorkerRow, WorkerState};
 use super::worker::{Event, PluginIdentity, Terms, Worker};
 use super::zygote::ZygoteSlot;
 use super::{Supervisor, WorkerSpec};
-use crate::environment::{self, Environment};
+use crate::environment::Environment;
+use crate::environment::inventory::Hold;
 use crate::limits;
 use crate::session::nursery::Spawner;
 use crate::session::{self, Session, Step};
@@ -39,31 +40,15 @@ impl From<WorkerEnd> for StartFailure {
     }
 }
 
-/// Starts a worker and loads the plugin into it, unless it is cancelled meanwhile. Its connection lives in `nursery`.
+/// Starts a worker in an environment and loads the plugin into it, unless it is cancelled meanwhile. Its connection lives in `nursery`.
 pub(super) async fn start(
     supervisor: &Supervisor,
     spec: &WorkerSpec,
     (nursery, zygote): (&Spawner, Option<&ZygoteSlot>),
+    ((environment, hold), is_successor): ((Arc<Environment>, Hold), bool),
     cancel: &CancellationToken,
 ) -> Result<Worker, StartFailure> {
     let plugin = (spec.plugin)().map_err(WorkerEnd::Load)?;
-    // Looked at first: packages that are installed meanwhile are for the next worker.
-    let generation = supervisor.generation(spec);
-    let environment = async {
-        let requirements = match spec.check_only {
-            true => None,
-            false => {
-                let found = environment::requirements_of(&plugin).map_err(|error| error.to_string())?;
-                Some(found.and(&spec.requirements.get()))
-            }
-        };
-        let now = SystemTime::from(supervisor.clock.now());
-        supervisor.environments.hold(requirements.as_ref(), now).await.map_err(|error| error.to_string())
-    };
-    let (environment, hold) = tokio::select! {
-        environment = environment => environment.map_err(WorkerEnd::Environment)?,
-        () = cancel.cancelled() => return Err(WorkerEnd::Cancelled.into()),
-    };
     let forked = tokio::select! {
         forked = fork(supervisor, spec, (nursery, zygote), (&environment, &plugin)) => forked?,
         () = cancel.cancelled() => return Err(WorkerEnd::Cancelled.into()),
@@ -73,10 +58,9 @@ pub(super) async fn start(
         Some(worker) => worker,
         None => launch(supervisor, spec, nursery, &environment, &plugin).await?,
     };
-    worker.generation = generation;
     worker.hold = Some(hold);
     let ready = tokio::select! {
-        ready = prepare(&mut worker, spec, &plugin) => ready,
+        ready = prepare(&mut worker, spec, &plugin, is_successor) => ready,
         () = cancel.cancelled() => Err(Ended { end: Some(WorkerEnd::Cancelled), process: None }),
     };
     match ready {
@@ -88,8 +72,22 @@ pub(super) async fn start(
     }
 }
 
+/// Starts a worker of a pool, in the environment that its trigger is to have.
+pub(super) async fn start_in_ground(
+    shared: &Arc<Shared>,
+    nursery: &Spawner,
+    is_successor: bool,
+    cancel: &CancellationToken,
+) -> Result<Worker, StartFailure> {
+    let ground = tokio::select! {
+        ground = shared.ground() => ground?,
+        () = cancel.cancelled() => return Err(WorkerEnd::Cancelled.into()),
+    };
+    start(&shared.supervisor, &shared.spec, (nursery, shared.zygote.as_ref()), (ground, is_successor), cancel).await
+}
+
 /// From a started process to a loaded plugin, in bounded time.
-async fn prepare(worker: &mut Worker, spec: &WorkerSpec, plugin: &Path) -> Result<(), Ended> {
+async fn prepare(worker: &mut Worker, spec: &WorkerSpec, plugin: &Path, is_successor: bool) -> Result<(), Ended> {
     let load = LoadTrigger {
         trigger: spec.trigger.name.clone(),
         database: spec.trigger.database.clone(),
@@ -99,7 +97,8 @@ async fn prepare(worker: &mut Worker, spec: &WorkerSpec, plugin: &Path) -> Resul
         has_arguments: spec.arguments.is_some(),
         check_only: spec.check_only,
         cache_is_shared: spec.cache.as_ref().is_some_and(|cache| cache.is_shared()),
-        cache_is_empty: spec.cache.as_ref().is_none_or(|cache| cache.is_empty()),
+        // What comes after another worker finds what that one puts there until it takes over.
+        cache_is_empty: !is_successor && spec.cache.as_ref().is_none_or(|cache| cache.is_empty()),
     };
     timeout(limits::WORKER_START_TIMEOUT, greet(worker, spec, load))
         .await
@@ -231,7 +230,7 @@ fn worker(
         process,
         session: Session::default(),
         plugin: PluginIdentity::of(plugin),
-        generation: 0,
+        environment: environment.id.clone(),
         hold: None,
         opened: Some(endpoint.opened),
         channel: None,

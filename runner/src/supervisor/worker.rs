@@ -28,9 +28,9 @@ pub(super) struct Worker {
     pub(super) process: WorkerProcess,
     /// The file or directory that the sandbox shows it as its plugin.
     pub(super) plugin: PluginIdentity,
-    /// Of what is asked for beside the plugin's files, when it was started.
-    pub(super) generation: u64,
-    /// On its environment.
+    /// Name of its environment.
+    pub(super) environment: String,
+    /// On that.
     pub(super) hold: Option<Hold>,
     pub(super) session: Session,
     pub(super) opened: Option<oneshot::Receiver<SessionChannel>>,
@@ -54,6 +54,11 @@ pub(super) struct Terms {
 pub(super) struct PluginIdentity(Option<(u64, u64)>);
 
 impl PluginIdentity {
+    /// Whether there is anything.
+    pub(super) fn is_there(self) -> bool {
+        self.0.is_some()
+    }
+
     pub(super) fn of(path: &std::path::Path) -> Self {
         use std::os::unix::fs::MetadataExt;
         Self(std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino())))
@@ -68,15 +73,6 @@ pub(super) enum Event {
 }
 
 impl Worker {
-    /// Whether the plugin is another file by now, or has other packages. One that is gone keeps its last code.
-    pub(super) fn is_outdated(&self, spec: &WorkerSpec) -> bool {
-        if self.supervisor.generation(spec) != self.generation {
-            return true;
-        }
-        let now = PluginIdentity::of(&spec.plugin_named);
-        now != PluginIdentity(None) && now != self.plugin
-    }
-
     /// Tells the worker something. A worker that takes no orders is dealt with by the deadline of what it was told.
     pub(super) fn order(&mut self, order: SessionResponse) {
         if let Some(channel) = &self.channel {

@@ -1,87 +1,12 @@
 //! Where packages come from: what the operator decides, and who gets to know of it.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 
+use super::loopback::{BASIC, Index, PASSWORD};
 use super::{NEIGHBOUR, VERSION, asking_for, wheel};
 use crate::world::{DB, Request, Setup, TestRunner, Trigger, run};
-
-/// An index on the loopback interface, in the format of PEP 503, that demands a password.
-struct Index {
-    address: String,
-    /// The `Authorization` headers that it was sent, with the paths that were asked for.
-    asked: Arc<Mutex<Vec<(String, String)>>>,
-}
-
-const USER: &str = "reader";
-const PASSWORD: &str = "s3cr3t-of-the-index";
-/// `reader:s3cr3t-of-the-index`.
-const BASIC: &str = "Basic cmVhZGVyOnMzY3IzdC1vZi10aGUtaW5kZXg=";
-
-impl Index {
-    /// Serves the wheels of a directory until the test ends.
-    fn serve(wheels: PathBuf) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let asked: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
-        let seen = Arc::clone(&asked);
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let Ok(stream) = stream else { return };
-                // A tool that goes away in between is none of this server's business.
-                let _ = Self::answer(stream, &wheels, &seen);
-            }
-        });
-        Self { address, asked }
-    }
-
-    fn answer(
-        mut stream: std::net::TcpStream,
-        wheels: &std::path::Path,
-        seen: &Mutex<Vec<(String, String)>>,
-    ) -> std::io::Result<()> {
-        let mut lines = BufReader::new(stream.try_clone()?).lines();
-        let first = lines.next().transpose()?.unwrap_or_default();
-        let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
-        let mut authorization = String::new();
-        for line in lines {
-            let line = line?;
-            match line.split_once(": ") {
-                Some((name, value)) if name.eq_ignore_ascii_case("authorization") => authorization = value.to_owned(),
-                Some(_) => {}
-                None => break,
-            }
-        }
-        seen.lock().unwrap().push((path.clone(), authorization.clone()));
-        let mut reply = |status: &str, kind: &str, body: &[u8]| {
-            let head = format!(
-                "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\nwww-authenticate: Basic realm=\"index\"\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-                body.len()
-            );
-            stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body))
-        };
-        if authorization != BASIC {
-            return reply("401 Unauthorized", "text/plain", b"");
-        }
-        if path.trim_end_matches('/') == "/simple/tiny" {
-            let names = std::fs::read_dir(wheels)?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-            let links: String = names.map(|name| format!("<a href=\"/files/{name}\">{name}</a>\n")).collect();
-            return reply(
-                "200 OK",
-                "text/html",
-                format!("<!DOCTYPE html><html><body>{links}</body></html>").as_bytes(),
-            );
-        }
-        match path.strip_prefix("/files/").map(|name| std::fs::read(wheels.join(name))) {
-            Some(Ok(bytes)) => reply("200 OK", "application/octet-stream", &bytes),
-            _ => reply("404 Not Found", "text/plain", b""),
-        }
-    }
-}
 
 /// A runner with its own directory of wheels, which its tools do not know of by themselves.
 fn world(prepare: impl FnOnce(Setup, &str) -> Setup) -> (TestRunner, PathBuf) {
@@ -118,7 +43,7 @@ fn credentials_of_an_index_reach_the_index_and_nobody_else() {
     let root = tempfile::tempdir().unwrap();
     wheel(root.path(), "1.0");
     let index = Index::serve(root.path().to_owned());
-    let url = format!("http://{USER}:{PASSWORD}@{}/simple", index.address);
+    let url = index.url();
     let (runner, _) = world(|setup, _| {
         setup.env("BULKHEAD_INDEX_URL", &url).args(&["--log-filter", "debug", "--package-manager", "pip"])
     });
@@ -128,7 +53,7 @@ fn credentials_of_an_index_reach_the_index_and_nobody_else() {
     let spied = runner.engine("user");
     assert_eq!(spied.status, 200, "{}", spied.text());
     assert!(spied.text().contains("VIRTUAL_ENV="), "{}", spied.text());
-    let sent = index.asked.lock().unwrap().clone();
+    let sent = index.asked();
     assert!(sent.iter().any(|(path, sent)| path.starts_with("/files/tiny-1.0") && sent == BASIC), "{sent:?}");
 
     // A failure shows the tool's words, without the password.
@@ -210,6 +135,22 @@ fn packages_are_installed_by_the_operators_lists() {
     install("requests").contains(403, "the package `requests` is not among those that this server allows");
     install("Tinder").contains(403, "the package `tinder` is denied on this server");
     assert_eq!(install("tiny").status, 200);
+}
+
+#[test]
+fn nothing_is_built_where_only_wheels_are_wanted() {
+    let (runner, wheels) = world(|setup, wheels| setup.args(&["--offline", "--only-wheels", "--find-links", wheels]));
+    // Its build would leave a file in the directory of the test.
+    let script = format!("open({:?}, 'w').close()\nraise SystemExit(7)\n", runner.root().join("built"));
+    let archive = "import io, sys, tarfile\nwith tarfile.open(sys.argv[1], 'w:gz') as tar:\n    for name, text in [('setup.py', sys.argv[2]), ('PKG-INFO', 'Metadata-Version: 2.1\\nName: tiny\\nVersion: 1.0\\n')]:\n        info = tarfile.TarInfo('tiny-1.0/' + name)\n        info.size = len(text)\n        tar.addfile(info, io.BytesIO(text.encode()))\n";
+    let mut make = std::process::Command::new("python3");
+    make.args(["-c", archive]).arg(wheels.join("tiny-1.0.tar.gz")).arg(script);
+    assert!(make.status().unwrap().success());
+    runner.plugin("user.py", &asking_for("tiny==1.0"));
+    runner.create(&Trigger::new("user", "user.py", "request:user"));
+    runner.until_state("user", "failed");
+    assert_eq!(runner.engine("neighbour").status, 200);
+    assert!(!runner.root().join("built").exists(), "nothing of it has run");
 }
 
 #[test]

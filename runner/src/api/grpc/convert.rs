@@ -146,6 +146,7 @@ pub(super) fn trigger(info: &TriggerInfo) -> wire::Trigger {
     };
     let state = match info.state {
         TriggerState::Active => wire::TriggerState::Active,
+        TriggerState::Building => wire::TriggerState::Building,
         TriggerState::Backoff | TriggerState::Open | TriggerState::HalfOpen => wire::TriggerState::Backoff,
         TriggerState::Failed => wire::TriggerState::Failed,
         TriggerState::Disabled => wire::TriggerState::Disabled,

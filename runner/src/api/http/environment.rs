@@ -1,18 +1,20 @@
 //! Packages for every plugin of the server.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::params::{Params, json_body};
+use super::progress::answered;
 use super::reply::{Refusal, json as reply};
 use super::{HttpApi, body};
-use crate::environment::{Asked, EnvironmentError, InstallError, Requirements, requirements_at};
+use crate::environment::{Asked, Environment, EnvironmentError, InstallError, Relock, Requirements, requirements_at};
 use crate::trigger::TriggerId;
 
 #[derive(Deserialize)]
@@ -34,7 +36,7 @@ pub(super) async fn install_packages(
 ) -> Result<Response, Refusal> {
     let bytes = body::read(&headers, body, api.request_bytes_max).await?;
     let Packages { packages } = json_body(&headers, &bytes)?;
-    install(&api, Requirements::from_packages(&packages).map_err(InstallError::from)).await
+    install(&api, &headers, Requirements::from_packages(&packages).map_err(InstallError::from)).await
 }
 
 /// `POST /api/v3/configure/plugin_environment/install_requirements {"requirements_location": PATH}`.
@@ -49,12 +51,57 @@ pub(super) async fn install_requirements(
     let read = move || requirements_at(&directory.join(requirements_location));
     let requirements = tokio::task::spawn_blocking(read).await;
     let requirements = requirements.map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    install(&api, requirements).await
+    install(&api, &headers, requirements).await
 }
 
-async fn install(api: &HttpApi, requirements: Result<Requirements, InstallError>) -> Result<Response, Refusal> {
-    let environment = api.engine.install(requirements).await?;
-    Ok(reply(StatusCode::OK, &json!({ "environment": environment.id, "packages": environment.packages })))
+async fn install(
+    api: &HttpApi,
+    headers: &HeaderMap,
+    requirements: Result<Requirements, InstallError>,
+) -> Result<Response, Refusal> {
+    let engine = Arc::clone(&api.engine);
+    answered(headers, async move { Ok(shown(&*engine.install(requirements).await?)) }).await
+}
+
+/// An environment as clients see it.
+pub(super) fn shown(environment: &Environment) -> Value {
+    json!({ "environment": environment.id, "packages": environment.packages })
+}
+
+#[derive(Deserialize)]
+struct OfTrigger {
+    db: String,
+    trigger_name: String,
+}
+
+/// `POST /api/v3/configure/plugin_environment/diff {"db": DB, "trigger_name": NAME}`: what a lock made now would change.
+pub(super) async fn diff(State(api): State<HttpApi>, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
+    relock(&api, &headers, body, false).await
+}
+
+/// `POST /api/v3/configure/plugin_environment/lock`: the same, and the lock is kept for `sync`.
+pub(super) async fn lock(State(api): State<HttpApi>, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
+    relock(&api, &headers, body, true).await
+}
+
+async fn relock(api: &HttpApi, headers: &HeaderMap, body: Body, keep: bool) -> Result<Response, Refusal> {
+    let bytes = body::read(headers, body, api.request_bytes_max).await?;
+    let OfTrigger { db, trigger_name } = json_body(headers, &bytes)?;
+    let engine = Arc::clone(&api.engine);
+    let work = async move {
+        let Relock { before, after, text } = engine.relock(&TriggerId::new(db, trigger_name), keep).await?;
+        Ok(json!({ "before": before, "after": after, "lock": text }))
+    };
+    answered(headers, work).await
+}
+
+/// `POST /api/v3/configure/plugin_environment/sync`: the environment of the new lock is built and taken into use.
+pub(super) async fn sync(State(api): State<HttpApi>, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
+    let bytes = body::read(&headers, body, api.request_bytes_max).await?;
+    let OfTrigger { db, trigger_name } = json_body(&headers, &bytes)?;
+    let engine = Arc::clone(&api.engine);
+    let work = async move { Ok(shown(&*engine.sync(&TriggerId::new(db, trigger_name)).await?)) };
+    answered(&headers, work).await
 }
 
 /// What the answer is where an environment could not be had.

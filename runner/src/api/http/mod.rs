@@ -10,6 +10,7 @@ mod format;
 mod params;
 mod plugin_test;
 mod plugins;
+mod progress;
 mod query;
 mod reply;
 mod triggers;
@@ -87,6 +88,9 @@ fn router(api: HttpApi) -> Router {
         .route("/api/v3/plugins/files", post(plugins::create_file).put(plugins::update_file))
         .route("/api/v3/plugins/directory", put(plugins::update_directory))
         .route(environment, get(environment::show))
+        .route(&format!("{environment}/diff"), post(environment::diff))
+        .route(&format!("{environment}/lock"), post(environment::lock))
+        .route(&format!("{environment}/sync"), post(environment::sync))
         .route(&format!("{environment}/install_packages"), post(environment::install_packages))
         .route(&format!("{environment}/install_requirements"), post(environment::install_requirements))
         .route(letters, get(dead_letters::list))

@@ -1,16 +1,19 @@
 //! Making, changing and deleting triggers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::{Deserialize, Deserializer};
 
+use super::environment::shown;
 use super::params::{Params, json_body};
-use super::reply::{Refusal, done, json};
+use super::progress::answered;
+use super::reply::{Refusal, done};
 use super::{HttpApi, body};
 use crate::dispatch::PluginCheck;
 use crate::trigger::{Delivery, ErrorBehavior, Permissions, PluginLocation, TriggerDefinition, TriggerId, TriggerSpec};
@@ -117,8 +120,12 @@ pub(super) async fn requirements(
 ) -> Result<Response, Refusal> {
     let bytes = body::read(&headers, body, api.request_bytes_max).await?;
     let ChangeRequirements { db, trigger_name, requirements } = json_body(&headers, &bytes)?;
-    let environment = api.engine.set_requirements(&TriggerId::new(db, trigger_name), &requirements).await?;
-    Ok(json(StatusCode::OK, &serde_json::json!({ "environment": environment.id, "packages": environment.packages })))
+    let engine = Arc::clone(&api.engine);
+    let work = async move {
+        let environment = engine.set_requirements(&TriggerId::new(db, trigger_name), &requirements).await?;
+        Ok(shown(&environment))
+    };
+    answered(&headers, work).await
 }
 
 #[derive(Deserialize)]

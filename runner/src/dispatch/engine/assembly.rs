@@ -33,6 +33,8 @@ impl Engine {
             *runner.trouble.lock() = Some(Trouble { state: TriggerState::Failed, reason });
         }
         let tracker = &self.parts.supervisor.tracker;
+        let preparing = Arc::clone(&runner);
+        tracker.spawn(async move { preparing.prepare().await });
         let running = match runner.definition.spec.kind() {
             TriggerKind::Wal => {
                 let task = tracker.spawn(wal::run(Arc::clone(&runner)));
