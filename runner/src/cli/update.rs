@@ -51,9 +51,6 @@ pub(super) async fn run(args: UpdateArgs) -> Result<(), CliError> {
     let What::Trigger { server, database, trigger_name, path, requirements, no_requirements, no_check } = args.what;
     let client = server.client()?;
     let database = database.database;
-    if let Some(path) = path {
-        update_code(&client, (&database, &trigger_name), &path, no_check).await?;
-    }
     if no_requirements || !requirements.is_empty() {
         let body =
             json!({ "db": database, "trigger_name": trigger_name, "requirements": requirements_of(&requirements)? });
@@ -67,6 +64,10 @@ pub(super) async fn run(args: UpdateArgs) -> Result<(), CliError> {
         let packages = packages.collect::<Vec<_>>().join(", ");
         let packages = if packages.is_empty() { "no packages" } else { &packages };
         say(format!("Trigger '{trigger_name}' runs with {packages}"));
+    }
+    // After its packages, because new code may need them.
+    if let Some(path) = path {
+        update_code(&client, (&database, &trigger_name), &path, no_check).await?;
     }
     Ok(())
 }

@@ -11,9 +11,10 @@ use std::time::{Duration, SystemTime};
 
 use nix::sys::stat::lstat;
 
+use super::files::{open_lock, try_lock};
 use super::limits::DIRECTORY_DEPTH_MAX;
 use super::marker::{self, Marker};
-use super::store::{LOCKS, open_lock, try_lock};
+use super::store::LOCKS;
 
 /// An environment on the disk.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]

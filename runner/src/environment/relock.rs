@@ -10,11 +10,13 @@ use tokio::time::Instant;
 
 use super::digest::request_id;
 use super::error::EnvironmentError;
+use super::files::{blocking, remove, write_whole};
 use super::interpreter::Interpreter;
+use super::job::Job;
 use super::lock::Lock;
 use super::progress::News;
 use super::requirements::Requirements;
-use super::store::{Job, RESOLVED, blocking, remove, write_whole};
+use super::store::RESOLVED;
 use super::{Environment, EnvironmentStore};
 
 /// A lock that was made anew.

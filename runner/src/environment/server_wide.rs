@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 
 use super::asked::Source;
 use super::error::EnvironmentError;
+use super::files::write_whole;
 use super::requirements::{self, Requirements};
-use super::store::write_whole;
 use super::{Environment, EnvironmentStore, InstallError, PackageManager};
 
 /// Name of the file.

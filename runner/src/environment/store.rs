@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Write as _};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
@@ -15,11 +15,13 @@ use tokio::time::{Instant, sleep};
 use super::builder;
 use super::digest::{environment_id, request_id};
 use super::error::EnvironmentError;
+use super::files::{blocking, remove, remove_leftovers, try_lock, write_whole};
 use super::index::IndexSettings;
 use super::installations::installations;
 use super::installer::Installer;
 use super::interpreter::{Interpreter, Interpreters, find_program};
 use super::inventory::{self, Hold};
+use super::job::Job;
 use super::limits::{HOLD_TRIES_MAX, LOCK_PAUSE, PARALLEL_BUILDS_MAX};
 use super::lock::Lock;
 use super::marker::{self, Marker};
@@ -470,111 +472,4 @@ impl EnvironmentStore {
             }
         }
     }
-}
-
-/// What is to be made, and with what.
-pub(super) struct Job<'a> {
-    pub(super) request: &'a str,
-    pub(super) interpreter: &'a Interpreter,
-    pub(super) requirements: &'a Requirements,
-    /// uv where it is to be used.
-    pub(super) uv: Option<PathBuf>,
-    /// Where it is said how it goes.
-    pub(super) news: &'a News,
-}
-
-impl Job<'_> {
-    /// Says what is done, in the log and to who waits for it.
-    fn say(&self, what: &str) {
-        let (origin, version) = (self.origin(), &self.interpreter.version);
-        tracing::info!("{what}{origin} with Python {version}");
-        self.news.say(&format!("{what} with Python {version}"));
-    }
-}
-
-impl Job<'_> {
-    /// For a log line: who asks.
-    fn origin(&self) -> String {
-        let sources: Vec<_> = self.requirements.sources().iter().map(ToString::to_string).collect();
-        if sources.is_empty() { String::new() } else { format!(" for {}", sources.join(", ")) }
-    }
-
-    /// What the lock says at its beginning, for people.
-    pub(super) fn head(&self) -> Vec<String> {
-        let asked = self.requirements.packages().iter().map(|line| format!("    {}", without_credentials(line)));
-        let interpreter = self.interpreter;
-        let made = format!("What was resolved for Python {} on {} of", interpreter.version, interpreter.platform);
-        std::iter::once(made).chain(asked).collect()
-    }
-}
-
-/// Writes a file that is there whole or not at all.
-pub(super) fn write_whole(path: &Path, text: &str) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(directory)?;
-    let mut draft = tempfile::NamedTempFile::new_in(directory)?;
-    draft.write_all(text.as_bytes())?;
-    draft.as_file().sync_all()?;
-    draft.persist(path)?;
-    File::open(directory)?.sync_all()
-}
-
-/// Locks the file at `path`, making it if need be; `None` while somebody else has it. Lock files stay: one
-/// that is removed while another runner has just opened it would be locked twice.
-pub(super) fn try_lock(path: &Path) -> io::Result<Option<File>> {
-    let file = open_lock(path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
-}
-
-/// Opens the lock file at `path`, making it if need be.
-pub(super) fn open_lock(path: &Path) -> io::Result<File> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    // Readable, because a tool gets it as its standard input.
-    File::options().read(true).write(true).create(true).truncate(false).open(path)
-}
-
-/// Removes what interrupted builds have left, except where somebody is building.
-async fn remove_leftovers(root: PathBuf) {
-    let removed = blocking(move || {
-        let mut removed = Vec::new();
-        for entry in fs::read_dir(&root)?.flatten() {
-            let path = entry.path();
-            let is_environment = path.is_dir() && entry.file_name() != LOCKS && entry.file_name() != RESOLVED;
-            if !is_environment || marker::is_complete(&path) {
-                continue;
-            }
-            let Some(_lock) = try_lock(&root.join(LOCKS).join(entry.file_name()))? else { continue };
-            if !marker::is_complete(&path) {
-                fs::remove_dir_all(&path)?;
-                removed.push(path);
-            }
-        }
-        Ok(removed)
-    });
-    match removed.await {
-        Ok(removed) => {
-            removed.iter().for_each(|path| tracing::info!("removed the unfinished environment `{}`", path.display()))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => tracing::warn!("cannot remove unfinished environments: {error}"),
-    }
-}
-
-pub(super) async fn remove(path: &Path) -> Result<(), EnvironmentError> {
-    match tokio::fs::remove_dir_all(path).await {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(EnvironmentError::io("remove", path)(error)),
-        _ => Ok(()),
-    }
-}
-
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
