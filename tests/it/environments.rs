@@ -227,6 +227,8 @@ fn installed_packages_are_there_for_every_plugin_at_once_and_after_a_restart() {
     assert_eq!(runner.engine("user").status, 500);
     let hint = runner.until_logged("user", "the module tiny is not in this trigger's environment");
     assert!(hint.contains("`bulkhead install package tiny`"), "{hint}");
+    let update = format!("environment `{}`; ", environment(&runner, "user"));
+    assert!(hint.contains(&update) && hint.contains("--trigger-name user --requirements tiny`"), "{hint}");
 
     let installed = runner.post_json(INSTALL, &json!({ "packages": ["Tiny >= 1.0"] }));
     assert_eq!((installed.status, &installed.json()["packages"]), (200, &json!(["tiny==2.0"])), "{}", installed.text());

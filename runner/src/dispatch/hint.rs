@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bulkhead_proto::types::v1::{Failure, FailureKind};
 
-use crate::trigger::Permissions;
+use crate::trigger::{Permissions, TriggerId};
 
 /// What a hint needs to know of a trigger.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +16,19 @@ pub(super) struct Granted<'a> {
     pub(super) plugin_dir: Option<&'a Path>,
     /// The plugin's own files, which it may read.
     pub(super) plugin: Option<&'a Path>,
+    /// Its packages.
+    pub(super) packages: Option<Packages<'a>>,
+}
+
+/// What a hint needs to know of a trigger's packages.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Packages<'a> {
+    /// The trigger.
+    pub(super) trigger: &'a TriggerId,
+    /// Its environment, once there is one.
+    pub(super) environment: Option<&'a str>,
+    /// What its settings ask for.
+    pub(super) own: &'a [String],
 }
 
 /// The line for the author, if the failure looks like a denial. Whether a file outside of the sandbox exists is not told:
@@ -25,7 +38,7 @@ pub(super) fn hint(failure: &Failure, granted: Granted<'_>) -> Option<String> {
         return None;
     }
     let (error, text) = failure.message.split_once(": ")?;
-    if let Some(hint) = module(error, text) {
+    if let Some(hint) = module(error, text, granted.packages) {
         return Some(hint);
     }
     if granted.permissions.allow_all {
@@ -71,15 +84,33 @@ pub(super) fn hint_of_complaint(text: &str, granted: Granted<'_>) -> Option<Stri
 
 /// `ModuleNotFoundError: No module named 'NAME'`. The distribution may have another name than its module; that is for the author
 /// to know.
-fn module(error: &str, text: &str) -> Option<String> {
+fn module(error: &str, text: &str, packages: Option<Packages<'_>>) -> Option<String> {
     let name = text.strip_prefix("No module named ").filter(|_| error == "ModuleNotFoundError").and_then(quoted)?;
     let package = name.split('.').next().unwrap_or(name);
+    let environment = packages.and_then(|packages| packages.environment);
+    let environment = environment.map(|id| format!(" `{id}`")).unwrap_or_default();
+    let update = packages.map(|Packages { trigger, own, .. }| {
+        let words = ["--database", &trigger.database, "--trigger-name", &trigger.name];
+        let own = own.iter().map(String::as_str).chain([package]).flat_map(|one| ["--requirements", one]);
+        let words: Vec<_> = words.into_iter().chain(own).map(shell_word).collect();
+        format!(", give it to this trigger with `bulkhead update trigger {}`", words.join(" "))
+    });
     Some(format!(
-        "the module {name} is not in this trigger's environment (`system.workers` names it, `bulkhead show workers`); name the \
-         package that brings it in a file `requirements.txt` beside the plugin or in a comment at its head \
-         (`# /// script`, `# dependencies = [\"{package}\"]`, `# ///`), or give it to every plugin with `bulkhead install package \
-         {package}`"
+        "the module {name} is not in this trigger's environment{environment}; name the package that brings it in a comment at the \
+         head of the plugin (`# /// script`, `# dependencies = [\"{package}\"]`, `# ///`) or in a file `requirements.txt` beside it{}, or \
+         to every plugin with `bulkhead install package {package}`",
+        update.unwrap_or_default()
     ))
+}
+
+/// A word of a command line, quoted where a shell would take it for something else.
+fn shell_word(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:@%+".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }
 
 /// `KeyError: 'NAME'` out of `os.environ`.
@@ -267,8 +298,12 @@ mod tests {
             traceback: traceback.to_owned(),
             ..Failure::default()
         };
-        let granted =
-            Granted { permissions, plugin_dir: Some(Path::new("/plugins")), plugin: Some(Path::new("/plugins/own")) };
+        let granted = Granted {
+            permissions,
+            plugin_dir: Some(Path::new("/plugins")),
+            plugin: Some(Path::new("/plugins/own")),
+            packages: None,
+        };
         hint(&failure, granted)
     }
 
@@ -323,7 +358,10 @@ mod tests {
     #[test]
     fn what_a_plugin_only_complains_of_is_told_too() {
         let hint = |text: &str, permissions: &Permissions| {
-            hint_of_complaint(text, Granted { permissions, plugin_dir: Some(Path::new("/plugins")), plugin: None })
+            hint_of_complaint(
+                text,
+                Granted { permissions, plugin_dir: Some(Path::new("/plugins")), plugin: None, packages: None },
+            )
         };
         let nothing = Permissions::default();
         let refused = "[1a] Request error: All connection attempts failed";
@@ -344,5 +382,26 @@ mod tests {
         assert_eq!(hint_of("nonsense", "", &Permissions::default()), None);
         let all = Permissions { allow_all: true, ..Permissions::default() };
         assert_eq!(hint_of("FileNotFoundError: [Errno 2] No such file or directory: '/x'", "", &all), None);
+    }
+
+    #[test]
+    fn a_missing_module_comes_with_the_command_that_adds_it() {
+        let failure = Failure {
+            kind: FailureKind::Exception.into(),
+            message: "ModuleNotFoundError: No module named 'yaml.nodes'".to_owned(),
+            ..Failure::default()
+        };
+        let trigger = TriggerId::new("my db", "t");
+        let own = ["numpy>=2".to_owned()];
+        let packages = Packages { trigger: &trigger, environment: Some("3f29c81b7e50aa41"), own: &own };
+        let granted =
+            Granted { permissions: &Permissions::default(), plugin_dir: None, plugin: None, packages: Some(packages) };
+        let hint = hint(&failure, granted).unwrap();
+        assert!(
+            hint.starts_with("the module yaml.nodes is not in this trigger's environment `3f29c81b7e50aa41`; "),
+            "{hint}"
+        );
+        let command = "`bulkhead update trigger --database 'my db' --trigger-name t --requirements 'numpy>=2' --requirements yaml`";
+        assert!(hint.contains(command), "{hint}");
     }
 }

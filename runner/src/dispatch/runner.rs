@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::effects::{self, Effects, Patience};
-use super::hint::{Granted, hint, hint_of_complaint, hint_of_variable};
+use super::hint::{Granted, Packages, hint, hint_of_complaint, hint_of_variable};
 use super::letters::DeadLetters;
 use super::positions::Cursor;
 use super::status::TriggerState;
@@ -352,10 +352,13 @@ impl TriggerRunner {
 
     fn granted<T>(&self, look: impl FnOnce(Granted<'_>) -> T) -> T {
         let plugin = self.plugin_dir.as_ref().map(|directory| directory.join(&*self.definition.plugin.filename()));
+        let (environment, own) = (self.pool.environment_id(), self.requirements.get());
+        let packages = Packages { trigger: &self.id, environment: environment.as_deref(), own: own.packages() };
         look(Granted {
             permissions: &self.definition.permissions,
             plugin_dir: self.plugin_dir.as_deref(),
             plugin: plugin.as_deref(),
+            packages: Some(packages),
         })
     }
 

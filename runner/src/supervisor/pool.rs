@@ -182,6 +182,12 @@ impl Pool {
         self.shared.renew_environment().await;
     }
 
+    /// Name of the environment that workers start in, once there is one.
+    #[must_use]
+    pub fn environment_id(&self) -> Option<String> {
+        self.shared.packages.wanted().borrow().as_ref().map(|environment| environment.id.clone())
+    }
+
     /// How it is with the environment, when there is something to say.
     #[must_use]
     pub fn environment(&self) -> Option<EnvironmentState> {

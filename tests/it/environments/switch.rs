@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use serde_json::json;
 
 use super::loopback::Index;
-use super::{VERSION, wheel};
+use super::{VERSION, asking_for, wheel};
 use crate::world::{DB, Setup, TestRunner, Trigger, until};
 
 /// Requests that are answered while a build is held up.
@@ -18,7 +18,7 @@ struct World {
     _wheels: tempfile::TempDir,
 }
 
-/// A runner with an index that has two versions, and a trigger that asks for the first in a file.
+/// A runner with an index that has two versions, and a trigger that asks for the first, in a file unless the plugin does.
 fn world(plugin: &str, spec: &str, prepare: impl FnOnce(Trigger) -> Trigger) -> World {
     let wheels = tempfile::tempdir().unwrap();
     wheel(wheels.path(), "1.0");
@@ -28,7 +28,9 @@ fn world(plugin: &str, spec: &str, prepare: impl FnOnce(Trigger) -> Trigger) -> 
     let runner = setup.args(&["--worker-idle-timeout", "1h"]).start();
     runner.create_database(DB);
     runner.plugin("user.py", plugin);
-    runner.plugin("user.requirements.txt", "tiny==1.0\n");
+    if !plugin.contains("dependencies") {
+        runner.plugin("user.requirements.txt", "tiny==1.0\n");
+    }
     runner.create(&prepare(Trigger::new("user", "user.py", spec)));
     World { runner, index, _wheels: wheels }
 }
@@ -180,4 +182,49 @@ fn an_environment_that_cannot_be_had_changes_nothing() {
     runner.plugin("user.requirements.txt", "tiny==2.0\n");
     until("it has come to the next one", || (runner.engine("user").text() == "2.0").then_some(()));
     assert!(runner.trigger("user")["state_reason"].is_null());
+}
+
+/// New code that asks for another version itself.
+const NEXT: &str = "\
+# /// script
+# dependencies = ['tiny==2.0']
+# ///
+def process_request(api, query, headers, body, args=None):
+    import tiny
+    return f'next {tiny.VERSION}'
+";
+
+#[test]
+fn a_file_that_takes_the_place_of_the_old_one_brings_its_packages_along() {
+    let World { runner, index, _wheels } = world(&asking_for("tiny==1.0"), "request:user", |trigger| trigger);
+    runner.engine("user").is(200, "1.0");
+    let load = Load::start(&runner, 1);
+    index.close(true);
+    runner.plugin("next.txt", NEXT);
+    std::fs::rename(runner.plugin_dir().join("next.txt"), runner.plugin_dir().join("user.py")).unwrap();
+    until("the tool waits for the index", || {
+        let reason = runner.trigger("user")["state_reason"].as_str().unwrap_or_default().to_owned();
+        reason.contains("its new environment is being built").then_some(())
+    });
+    load.until_answered(ANSWERS);
+    index.close(false);
+    until("the new code answers", || (runner.engine("user").text() == "next 2.0").then_some(()));
+    let answers = load.stop().remove(0);
+    let old = answers.iter().take_while(|answer| **answer == (200, "1.0".to_owned())).count();
+    assert!(old >= ANSWERS, "the old code answers until the new one can: {answers:?}");
+    assert!(answers[old..].iter().all(|answer| *answer == (200, "next 2.0".to_owned())), "{answers:?}");
+}
+
+#[test]
+fn a_file_that_is_edited_in_its_place_waits_for_its_packages() {
+    let World { runner, index, _wheels } = world(&asking_for("tiny==1.0"), "request:user", |trigger| trigger);
+    runner.engine("user").is(200, "1.0");
+    index.close(true);
+    let asked = index.asked().len();
+    runner.plugin("user.py", NEXT);
+    let client = runner.client();
+    let early = std::thread::spawn(move || client.engine("user"));
+    until("the tool waits for the index", || (index.asked().len() > asked).then_some(()));
+    index.close(false);
+    early.join().unwrap().is(200, "next 2.0");
 }
