@@ -145,6 +145,12 @@ impl Seat {
         }
     }
 
+    /// Whether the lane is to have a worker in another environment and has none yet.
+    pub(super) fn is_moving(&self) -> bool {
+        let wanted = self.shared.packages.wanted.borrow().as_ref().map(|wanted| wanted.id.clone());
+        wanted.is_some() && wanted != self.environment()
+    }
+
     pub(super) fn environment(&self) -> Option<String> {
         self.shared.packages.lanes.borrow().get(&self.id).cloned()
     }

@@ -103,7 +103,7 @@ impl Succession {
         let is_replaced = identity.is_there() && identity != worker.plugin;
         let stamp = stamp(&shared.spec.plugin_named);
         let is_edited = !is_replaced && stamp.is_some() && stamp != self.stamp;
-        let mut waits = false;
+        let (mut waits, mut is_coming) = (false, false);
         if shared.packages.look(shared, is_replaced || is_edited) != Look::Same {
             // A worker sees an edited file at once, and its code may need what is being built. A replaced one it does not see.
             waits = is_edited || (is_replaced && shared.is_environment_there().await);
@@ -121,6 +121,7 @@ impl Succession {
                 drop(shared.find_environment().await);
             } else {
                 shared.find_environment_meanwhile();
+                is_coming = true;
             }
         }
         if stamp.is_some() {
@@ -130,7 +131,9 @@ impl Succession {
             self.replace(worker, fresh);
         }
         let is_replaced = identity.is_there() && identity != worker.plugin;
-        if is_replaced && !self.shared.packages.is_being_found() { Before::Restart } else { Before::Call }
+        // What is on its way to another environment comes with the new code.
+        is_coming |= self.shared.packages.is_being_found() || self.seat.is_moving();
+        if is_replaced && !is_coming { Before::Restart } else { Before::Call }
     }
 
     /// The pool of the lane.

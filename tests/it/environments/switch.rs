@@ -95,9 +95,6 @@ fn switches_under_load(senders: usize, prepare: impl FnOnce(Trigger) -> Trigger)
     for (status, text) in answers.iter().flatten() {
         assert!(*status == 200 && (text == "1.0" || text == "2.0"), "{status} {text}");
     }
-    for of_one in answers {
-        assert_eq!(of_one.last().map(|(_, text)| text.as_str()), Some("2.0"));
-    }
     assert!(runner.until_ended("user", 1).iter().all(|cause| cause == "worker stopped"));
     runner.stop_leaving_nothing();
 }
