@@ -13,6 +13,7 @@ pub mod dispatch;
 pub mod environment;
 pub mod failure;
 pub mod host;
+pub mod hostile_input;
 pub mod invocations;
 pub mod journal;
 pub mod limits;

@@ -77,8 +77,18 @@ pub const QUERY_ANSWERS_QUEUED_MAX: usize = 1;
 /// time per thread.
 pub const SESSION_STREAMS_MAX: u32 = 64;
 
-/// Largest header list that a worker may send, bytes.
+/// Largest header list that a worker may send, bytes, and largest frame of headers.
 pub const SESSION_HEADER_BYTES_MAX: u32 = 16 * 1024;
+
+/// Largest HTTP/2 frame of a worker that carries neither headers nor data, bytes: settings, or the reason of an end.
+pub const SESSION_CONTROL_FRAME_BYTES_MAX: u32 = 1024;
+
+/// Frames of a worker that carry nothing (settings, pings, resets, windows, empty data) in a second. Its own client sends a
+/// few at the start, then one for megabytes received or for a question that was dropped.
+pub const SESSION_IDLE_FRAMES_MAX: u32 = 5000;
+
+/// Bytes of all questions of one worker that the runner holds at a time: two of the largest ones.
+pub const SESSION_QUESTIONS_BYTES_MAX: usize = 2 * bulkhead_proto::transport::MESSAGE_BYTES_MAX;
 
 /// Time from the start of a worker process to its first words, including the imports of its interpreter.
 pub const WORKER_START_TIMEOUT: Duration = Duration::from_secs(30);

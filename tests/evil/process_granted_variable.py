@@ -1,5 +1,6 @@
 """Asks for a variable that it was granted, and for one that it was not.
 
+needs variable: BULKHEAD_TEST_SECRET
 grant: {"allow_env": ["BULKHEAD_TEST_SECRET"]}
 expect: hush None
 hint: --allow-env=BULKHEAD_OTHER_SECRET

@@ -16,7 +16,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::world::{DB, Setup, TestRunner, Trigger, until};
+use crate::world::{DB, Process, Setup, TestRunner, Trigger, processes_of, until, until_true};
 
 /// Answers with the version of the package `tiny`.
 const VERSION: &str = "\
@@ -339,6 +339,25 @@ fn a_package_that_starts_threads_when_it_is_imported_is_imported_by_each_worker(
     let worker = &runner.workers("p")[0];
     assert!(!worker["enforced"].as_str().unwrap().contains("zygote"), "{worker}");
     runner.until_logged("p", "what it imports starts threads");
+    runner.engine("neighbour").is(200, &runner.engine("neighbour").text());
+    runner.stop_leaving_nothing();
+}
+
+#[test]
+fn an_import_that_never_ends_goes_with_its_trigger() {
+    let (runner, wheels) = world(&[]);
+    wheel_with(&wheels, "1.0", "import time\nwhile True:\n    time.sleep(1)\n");
+    let code = "# /// script\n# dependencies = [\"tiny==1.0\"]\n# ///\nimport tiny\ndef process_request(api, query, headers, body, args=None):\n    return 'never'\n";
+    runner.plugin("p.py", code);
+    runner.create(&Trigger::new("p", "p.py", "request:p"));
+    let client = runner.client();
+    let waiting = std::thread::spawn(move || client.engine("p"));
+    let zygotes = || processes_of(runner.root()).into_iter().filter(Process::is_zygote).collect::<Vec<_>>();
+    until_true("it imports", || !zygotes().is_empty());
+    let zygote = zygotes().remove(0);
+    runner.delete("p", true).is(200, "");
+    waiting.join().unwrap();
+    until_true("nothing imports any more", || !zygote.is_alive());
     runner.engine("neighbour").is(200, &runner.engine("neighbour").text());
     runner.stop_leaving_nothing();
 }

@@ -2,12 +2,18 @@
 
 import sys
 
-BEFORE = "wave" in sys.modules
+BEFORE = "wave" in sys.modules and "colorsys" in sys.modules
 
 import os  # noqa: E402
 import random  # noqa: E402
 import uuid  # noqa: E402
 import wave  # noqa: E402, F401
+
+
+def colour(value):
+    import colorsys  # what is not needed at first
+
+    return colorsys.rgb_to_hsv(value, value, value)
 
 
 def process_request(influxdb3_local, query_parameters, request_headers, request_body, args=None):

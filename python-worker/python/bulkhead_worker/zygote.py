@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from _ast import Import, ImportFrom, Try  # the C module
+from _ast import FunctionDef, Import, ImportFrom, Try  # the C module
 
 from bulkhead_worker._native import Zygote
 from bulkhead_worker.directory import python_files
@@ -64,7 +64,7 @@ def _fork() -> bool:
 
 
 def _preload(path: str) -> None:
-    """Import what the file imports when it is executed. What does not work is the worker's to tell."""
+    """Import what the file imports when it is executed or called. What does not work is the worker's to tell."""
     try:
         with open(path, "rb") as file:
             tree = compile(file.read(), path, "exec", _ONLY_AST, True)
@@ -82,7 +82,7 @@ def _try_import(module: str, names: list[str]) -> None:
 
 
 def _imports(tree: AST) -> Iterator[tuple[str, list[str]]]:
-    """Imports that run whenever the module does: those under conditions may be meant not to."""
+    """Imports of the module and of its functions; those under conditions may be meant not to run."""
     waiting = list(tree.body)  # type: ignore[attr-defined]
     for node in waiting:
         if isinstance(node, Import):
@@ -90,7 +90,7 @@ def _imports(tree: AST) -> Iterator[tuple[str, list[str]]]:
                 yield alias.name, []
         elif isinstance(node, ImportFrom) and node.module and not node.level:
             yield node.module, [alias.name for alias in node.names if alias.name != "*"]
-        elif isinstance(node, Try):
+        elif isinstance(node, (FunctionDef, Try)):
             waiting.extend(node.body)
 
 

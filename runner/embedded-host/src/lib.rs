@@ -40,6 +40,7 @@ pub use error::{
     DatabaseError, LimitExceeded, LineError, NameError, OpenError, QueryError, ReadError, SnapshotError, WriteError,
 };
 pub use host::{EmbeddedHost, QueryRequest, RecoveryReport};
+pub use line::read_lines;
 pub use name::{INTERNAL_DATABASE, check_database_name};
 pub use precision::{Precision, UnknownPrecision};
 pub use query::{BatchStream, ParameterValue, QueryResult};

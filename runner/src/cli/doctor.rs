@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::output::{CliError, say};
 use super::serve::EmulationName;
-use crate::supervisor::{Examination, examine};
+use crate::supervisor::{Examination, examine, time_starts};
 
 /// `doctor`.
 #[derive(Debug, Args)]
@@ -72,8 +72,12 @@ const LAYERS: [Layer; 11] = [
 pub(super) async fn run(args: DoctorArgs) -> Result<(), CliError> {
     let launcher = Launcher::of_this_binary().map_err(|error| CliError::new(error.to_string()))?;
     let emulate = args.sandbox_emulate.map(EmulationName::emulation);
-    let examination = tokio::task::spawn_blocking(move || examine(&launcher, emulate));
-    let examination = examination.await.map_err(|error| CliError::new(error.to_string()))?.map_err(CliError::new)?;
+    let found = tokio::task::spawn_blocking(move || {
+        let examination = examine(&launcher, emulate)?;
+        Ok((examination, time_starts(&launcher, emulate)?))
+    });
+    let found: Result<_, String> = found.await.map_err(|error| CliError::new(error.to_string()))?;
+    let (examination, times) = found.map_err(CliError::new)?;
     say(format!("Sandbox of this machine (Linux {}, user {})\n", kernel(), nix::unistd::geteuid()));
     for layer in &LAYERS {
         say(layer.line(&examination));
@@ -85,7 +89,13 @@ pub(super) async fn run(args: DoctorArgs) -> Result<(), CliError> {
             None => say(format!("  SUCCEEDED  {attack}")),
         }
     }
-    say(format!("\nStart of a confined process: {:.1} ms", examination.started_after.as_secs_f64() * 1e3));
+    let ms = |time: std::time::Duration| time.as_secs_f64() * 1e3;
+    let sandbox = times.confined.saturating_sub(times.unconfined);
+    say(format!(
+        "\nStart of a confined process: {:.1} ms, its sandbox {:.1} ms of that",
+        ms(times.confined),
+        ms(sandbox)
+    ));
     verdict(&examination)
 }
 

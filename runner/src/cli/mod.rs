@@ -18,6 +18,7 @@ mod permissions;
 mod plugin_source;
 mod query;
 mod requirements;
+mod selftest;
 mod serve;
 mod show;
 mod show_system;
@@ -60,6 +61,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Find out what of the sandbox this machine grants, and attack it; fails where workers could not be confined.
     Doctor(doctor::DoctorArgs),
+    /// Let evil plugins attack this machine's sandbox, and show that each attack comes to nothing.
+    Selftest(selftest::SelftestArgs),
     /// Create a database or a trigger.
     Create(create::CreateArgs),
     /// Delete a database or a trigger.
@@ -151,6 +154,7 @@ async fn run(command: Command) -> Result<(), CliError> {
         Command::Serve(args) => serve::run(*args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,
+        Command::Selftest(args) => selftest::run(args).await,
         Command::Create(args) => create::run(args).await,
         Command::Delete(args) => delete::run(args).await,
         Command::Enable(args) => switch::run(args, true).await,

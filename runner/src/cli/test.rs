@@ -209,7 +209,8 @@ fn read(path: &Path) -> Result<String, CliError> {
 fn arrow_lines(path: &Path, table: Option<&str>) -> Result<String, CliError> {
     let bad = |reason: &dyn std::fmt::Display| CliError::new(format!("{}: {reason}", path.display()));
     let bytes = std::fs::read(path).map_err(|error| bad(&error))?;
-    let batches = arrow_ipc::decode(&bytes).map_err(|error| bad(&format!("not an Arrow IPC stream: {error}")))?;
+    let batches =
+        arrow_ipc::decode(&bytes.into()).map_err(|error| bad(&format!("not an Arrow IPC stream: {error}")))?;
     let mut lines = String::new();
     for batch in &batches {
         let Some(table) = table.or_else(|| arrow_ipc::table_of(batch)) else {

@@ -125,6 +125,13 @@ impl Engine {
 
     fn of_workers(&self, text: &mut Exposition) {
         let registry = &self.parts.supervisor.registry;
+        let lost = registry.lost_layers();
+        // What a trigger was granted instead is not lost.
+        let lost = lost.iter().filter(|layer| !layer.ends_with("was granted"));
+        let lost: BTreeSet<&str> = lost.filter_map(|layer| layer.split([':', '=']).next()).collect();
+        let help = "Layers of the sandbox that workers of this machine run without; `bulkhead doctor` says why.";
+        let samples = lost.into_iter().map(|layer| (vec![("layer", layer)], 1.0));
+        text.family(("bulkhead_sandbox_lost_layer", help, Family::Gauge), samples);
         let starts = [(vec![], registry.starts() as f64)];
         text.family(("bulkhead_worker_starts_total", "Workers that were started.", Family::Counter), starts);
         let ends = registry.ends();

@@ -269,9 +269,7 @@ fn decode(
     let bad = |error: arrow::error::ArrowError| {
         HostError::Execution(format!("the host sent rows that cannot be read: {error}"))
     };
-    let reader = arrow::ipc::reader::StreamReader::try_new(response.arrow_ipc_stream.as_ref(), None).map_err(bad)?;
-    let schema = reader.schema();
-    Ok((schema, arrow_ipc::decode(&response.arrow_ipc_stream).map_err(bad)?))
+    arrow_ipc::read(&response.arrow_ipc_stream).map_err(bad)
 }
 
 /// The wire carries text; the host casts it to the type that the query needs.

@@ -1,12 +1,14 @@
 //! Arrow payloads: whole IPC streams in `bytes`, split by rows so that a message stays within its limit.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, new_null_array};
-use arrow::datatypes::Schema;
+use arrow::array::{Array, RecordBatch, new_null_array};
+use arrow::buffer::Buffer;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
-use arrow::ipc::reader::StreamReader;
+use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::writer::StreamWriter;
 use bulkhead_proto::transport;
 use bytes::Bytes;
@@ -16,7 +18,7 @@ use bytes::Bytes;
 /// # Errors
 /// When Arrow cannot write the type.
 pub fn encode(schema: &Schema, batches: &[RecordBatch]) -> Result<Bytes, ArrowError> {
-    let mut buffer = Vec::with_capacity(1024 + batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>());
+    let mut buffer = Vec::with_capacity(1024 + batches.iter().map(size).sum::<usize>());
     let mut writer = StreamWriter::try_new(&mut buffer, schema)?;
     for batch in batches {
         writer.write(batch)?;
@@ -30,15 +32,52 @@ pub fn encode(schema: &Schema, batches: &[RecordBatch]) -> Result<Bytes, ArrowEr
 ///
 /// # Errors
 /// When the bytes are not one.
-pub fn decode(bytes: &[u8]) -> Result<Vec<RecordBatch>, ArrowError> {
-    StreamReader::try_new(bytes, None)?.collect()
+pub fn decode(bytes: &Bytes) -> Result<Vec<RecordBatch>, ArrowError> {
+    Ok(read(bytes)?.1)
+}
+
+/// Schema and rows of one complete IPC stream. The rows share its memory. Nothing is allocated on the word of a length that
+/// the bytes do not bear out.
+///
+/// # Errors
+/// When the bytes are not one.
+pub fn read(bytes: &Bytes) -> Result<(SchemaRef, Vec<RecordBatch>), ArrowError> {
+    // Arrow checks most of what a stream says of itself, and panics over some of the rest before it reads beyond a buffer.
+    catch_unwind(AssertUnwindSafe(|| read_checked(bytes)))
+        .unwrap_or_else(|_| Err(lie("lengths that its buffers do not have")))
+}
+
+fn read_checked(bytes: &Bytes) -> Result<(SchemaRef, Vec<RecordBatch>), ArrowError> {
+    let mut rest = Buffer::from(bytes.clone());
+    let mut decoder = StreamDecoder::new();
+    let mut batches = Vec::new();
+    while !rest.is_empty() {
+        let Some(batch) = decoder.decode(&mut rest)? else { continue };
+        // A value takes a bit at least; columns of nothing but NULL could claim any number.
+        if batch.num_rows() / 8 > bytes.len() {
+            return Err(lie("more rows than it has bits"));
+        }
+        batches.push(batch);
+    }
+    decoder.finish()?;
+    let schema = decoder.schema().ok_or_else(|| ArrowError::IpcError("the stream has no schema".to_owned()))?;
+    Ok((schema, batches))
+}
+
+fn lie(what: &str) -> ArrowError {
+    ArrowError::IpcError(format!("the stream claims {what}"))
+}
+
+/// Bytes that the rows of a batch take, without what else lies in the same buffers.
+fn size(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or_default()).sum()
 }
 
 /// Cuts a batch by rows into parts of at most `rows_max` rows and about [`transport::PAYLOAD_PART_BYTES`] bytes.
 #[must_use]
 pub fn split(batch: &RecordBatch, rows_max: usize) -> Vec<RecordBatch> {
     let rows = batch.num_rows();
-    let row_bytes = (batch.get_array_memory_size() / rows.max(1)).max(1);
+    let row_bytes = (size(batch) / rows.max(1)).max(1);
     let step = (transport::PAYLOAD_PART_BYTES / row_bytes).clamp(1, rows_max);
     (0..rows).step_by(step).map(|start| batch.slice(start, step.min(rows - start))).collect()
 }
@@ -87,7 +126,7 @@ pub fn table_of(batch: &RecordBatch) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Array, ArrayRef, Int64Array, StringArray};
+    use arrow::array::{ArrayRef, Int64Array, StringArray};
 
     fn numbers(rows: i64) -> RecordBatch {
         RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from_iter_values(0..rows)) as ArrayRef)]).unwrap()
@@ -112,6 +151,24 @@ mod tests {
         assert_eq!([nulls("n", 0), nulls("s", 0), nulls("n", 1), nulls("s", 1)], [0, 2, 1, 0]);
         assert_eq!(table_of(&joined[1]), Some("m"));
         assert!(join("m", &[numbers(1), texts("n").unwrap()]).is_err(), "one column has two types");
+    }
+
+    #[test]
+    fn a_stream_that_lies_of_its_lengths_is_refused() {
+        let batch = numbers(3);
+        let stream = encode(&batch.schema(), std::slice::from_ref(&batch)).unwrap();
+        assert_eq!(decode(&stream).unwrap(), [batch]);
+        // The number of rows stands there for the batch and for its column; as more than there are, it is found out.
+        for (at, eight) in stream.windows(8).enumerate() {
+            if eight == 3_i64.to_le_bytes() {
+                for claimed in [4, 1 << 40, i64::MAX, -1] {
+                    let mut lying = stream.to_vec();
+                    lying[at..at + 8].copy_from_slice(&i64::to_le_bytes(claimed));
+                    assert!(decode(&lying.into()).is_err(), "{claimed} at {at}");
+                }
+            }
+        }
+        assert!(decode(&stream.slice(..stream.len() / 2)).is_err(), "half a stream");
     }
 
     #[test]

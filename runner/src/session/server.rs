@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bulkhead_proto::transport::{self, SessionSocket};
 use bulkhead_proto::worker::v1 as wire;
+use bulkhead_proto::worker::v1::session_request::Fact;
 use bulkhead_proto::worker::v1::worker_service_server::{WorkerService, WorkerServiceServer};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -16,6 +17,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::held::Bounded;
+use super::metered::{Metered, Verdict};
 use super::nursery::Spawner;
 use crate::limits;
 
@@ -44,6 +47,36 @@ pub struct SessionChannel {
     pub facts: Streaming<wire::SessionRequest>,
     /// What the worker is told.
     pub orders: mpsc::Sender<wire::SessionResponse>,
+    verdict: Verdict,
+}
+
+impl SessionChannel {
+    /// The next fact; none of a message that is empty. Cancel safe.
+    ///
+    /// # Errors
+    /// How the session ended, in words.
+    pub async fn next_fact(&mut self) -> Result<Option<Fact>, String> {
+        let ended = match self.facts.message().await {
+            Ok(Some(said)) => return Ok(said.fact),
+            Ok(None) => "it closed its session and went on".to_owned(),
+            Err(status) => format!("its session failed: {}", words(&status)),
+        };
+        Err(self.verdict.violation().map_or(ended, ToString::to_string))
+    }
+}
+
+/// A status with its cause, of which its own message often says little.
+fn words(status: &Status) -> String {
+    let mut words = status.message().to_owned();
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !words.contains(&more) {
+            words = format!("{words}: {more}");
+        }
+        cause = error.source();
+    }
+    words
 }
 
 /// A served socket.
@@ -53,6 +86,8 @@ pub struct Endpoint {
     pub opened: oneshot::Receiver<SessionChannel>,
     /// Resolves when the connection has ended.
     pub closed: oneshot::Receiver<()>,
+    /// What was wrong with the connection, once something was.
+    pub verdict: Verdict,
 }
 
 /// Serves one worker on `socket`. The connection lives in `nursery` and ends with the socket; queries, which may take their
@@ -65,10 +100,12 @@ pub fn open(
 ) -> Endpoint {
     let (opened_tx, opened) = oneshot::channel();
     let (closed_tx, closed) = oneshot::channel();
-    let service =
-        WorkerServiceServer::new(Service { opened: Mutex::new(Some(opened_tx)), questions, tracker: tracker.clone() })
-            .max_decoding_message_size(transport::MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(transport::MESSAGE_BYTES_MAX);
+    let (socket, verdict) = Metered::new(socket);
+    let opened_tx = Mutex::new(Some(opened_tx));
+    let service = Service { opened: opened_tx, questions, tracker: tracker.clone(), verdict: verdict.clone() };
+    let service = WorkerServiceServer::new(service)
+        .max_decoding_message_size(transport::MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(transport::MESSAGE_BYTES_MAX);
     let connection = hyper::server::conn::http2::Builder::new(nursery.clone())
         .timer(TokioTimer::new())
         .initial_stream_window_size(transport::STREAM_WINDOW_BYTES)
@@ -77,7 +114,7 @@ pub fn open(
         .max_send_buf_size(transport::FRAME_BYTES_MAX as usize)
         .max_concurrent_streams(limits::SESSION_STREAMS_MAX)
         .max_header_list_size(limits::SESSION_HEADER_BYTES_MAX)
-        .serve_connection(TokioIo::new(socket), TowerToHyperService::new(service));
+        .serve_connection(TokioIo::new(socket), TowerToHyperService::new(Bounded::new(service)));
     nursery.spawn(async move {
         if let Err(error) = connection.await {
             // The supervisor names the worker's end; this says what the wire saw of it.
@@ -86,13 +123,14 @@ pub fn open(
         // Nobody may be waiting any more.
         let _ = closed_tx.send(());
     });
-    Endpoint { opened, closed }
+    Endpoint { opened, closed, verdict }
 }
 
 struct Service {
     opened: Mutex<Option<oneshot::Sender<SessionChannel>>>,
     questions: Arc<dyn Questions>,
     tracker: TaskTracker,
+    verdict: Verdict,
 }
 
 #[tonic::async_trait]
@@ -107,7 +145,7 @@ impl WorkerService for Service {
         let opened =
             self.opened.lock().take().ok_or_else(|| Status::failed_precondition("a worker has one session"))?;
         let (orders, receiver) = mpsc::channel(limits::SESSION_ORDERS_QUEUED_MAX);
-        let channel = SessionChannel { facts: request.into_inner(), orders };
+        let channel = SessionChannel { facts: request.into_inner(), orders, verdict: self.verdict.clone() };
         opened.send(channel).map_err(|_| Status::unavailable("the runner has given this worker up"))?;
         Ok(Response::new(ReceiverStream::new(receiver).map(Ok).boxed()))
     }

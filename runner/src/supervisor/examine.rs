@@ -10,11 +10,14 @@ use bulkhead_launcher::{
     Access, Emulation, LaunchPolicy, Launched, Launcher, Network, PathGrant, ProbeResult, ProbeTargets, Report,
     ReportDecoder, Sandbox, SeccompProfile, read_probe, seccomp_filters,
 };
+use tempfile::TempDir;
 
 use crate::limits;
 
 /// Time for the probe to end.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Starts of each kind that are timed. The fastest counts: whatever else the machine does only slows them down.
+const TIMED_STARTS: usize = 5;
 
 /// What was found.
 #[derive(Debug)]
@@ -25,8 +28,30 @@ pub struct Examination {
     pub missing: Vec<String>,
     /// What the probe tried.
     pub attacks: Vec<ProbeResult>,
-    /// Time from the order to the running program.
-    pub started_after: Duration,
+}
+
+/// What a start takes: from the order to the running program.
+#[derive(Debug, Clone, Copy)]
+pub struct StartTimes {
+    /// With a worker's sandbox.
+    pub confined: Duration,
+    /// Without one.
+    pub unconfined: Duration,
+}
+
+/// A process to start, with what has to be there meanwhile.
+struct Trial {
+    policy: LaunchPolicy,
+    _listener: TcpListener,
+    _scratch: TempDir,
+}
+
+/// What one process reported.
+struct Observed {
+    enforced: Vec<String>,
+    missing: Vec<String>,
+    started_after: Duration,
+    stdout: String,
 }
 
 /// Launches the probe in a sandbox without grants.
@@ -34,11 +59,34 @@ pub struct Examination {
 /// # Errors
 /// No worker can start on this machine, and why.
 pub fn examine(launcher: &Launcher, emulate: Option<Emulation>) -> Result<Examination, String> {
+    let trial = trial(emulate)?;
+    let Observed { enforced, missing, stdout, .. } = observe(launcher, &trial.policy)?;
+    Ok(Examination { enforced, missing, attacks: read_probe(&stdout) })
+}
+
+/// Times starts with a sandbox and without.
+///
+/// # Errors
+/// No worker can start on this machine, and why.
+pub fn time_starts(launcher: &Launcher, emulate: Option<Emulation>) -> Result<StartTimes, String> {
+    let Trial { mut policy, _listener, _scratch } = trial(emulate)?;
+    // Not the probe, which must not attack without a sandbox.
+    policy.args = vec!["--version".to_owned()];
+    let confined = fastest(launcher, &policy)?;
+    policy.sandbox = None;
+    Ok(StartTimes { confined, unconfined: fastest(launcher, &policy)? })
+}
+
+fn fastest(launcher: &Launcher, policy: &LaunchPolicy) -> Result<Duration, String> {
+    (0..TIMED_STARTS).try_fold(Duration::MAX, |least, _| Ok(least.min(observe(launcher, policy)?.started_after)))
+}
+
+/// The probe in a sandbox without grants.
+fn trial(emulate: Option<Emulation>) -> Result<Trial, String> {
     let failed = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
     let program = std::env::current_exe().map_err(|error| failed("this program's own path", &error))?;
     let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| failed("a listener", &error))?;
-    let listener = listener.local_addr().map(|address| (listener, address));
-    let (_listener, address) = listener.map_err(|error| failed("a listener", &error))?;
+    let address = listener.local_addr().map_err(|error| failed("a listener", &error))?;
     let victim = std::process::id().cast_signed();
     let scratch = tempfile::Builder::new().prefix("bulkhead-doctor-").tempdir();
     let scratch = scratch.map_err(|error| failed("a temporary directory", &error))?;
@@ -61,10 +109,7 @@ pub fn examine(launcher: &Launcher, emulate: Option<Emulation>) -> Result<Examin
         filters,
         emulate,
     });
-    let (_session, theirs) = UnixStream::pair().map_err(|error| failed("a socket", &error))?;
-    let begun = Instant::now();
-    let launched = launcher.launch(&policy, theirs.into()).map_err(|error| failed("the launcher", &error))?;
-    observe(launcher, launched, begun)
+    Ok(Trial { policy, _listener: listener, _scratch: scratch })
 }
 
 /// Everybody may enter it: the probe's user owns what is inside.
@@ -72,9 +117,12 @@ fn open(directory: &Path) -> std::io::Result<()> {
     std::fs::set_permissions(directory, std::os::unix::fs::PermissionsExt::from_mode(0o755))
 }
 
-/// Follows the probe to its end.
-fn observe(launcher: &Launcher, launched: Launched, begun: Instant) -> Result<Examination, String> {
+/// Starts a process and follows it to its end.
+fn observe(launcher: &Launcher, policy: &LaunchPolicy) -> Result<Observed, String> {
     let failed = |error: std::io::Error| format!("the probe: {error}");
+    let (_session, theirs) = UnixStream::pair().map_err(failed)?;
+    let begun = Instant::now();
+    let launched = launcher.launch(policy, theirs.into()).map_err(|error| format!("the launcher: {error}"))?;
     let Launched { holder, mut control, stdout, .. } = launched;
     control.set_nonblocking(false).and_then(|()| control.set_read_timeout(Some(PATIENCE))).map_err(failed)?;
     let mut decoder = ReportDecoder::new();
@@ -97,6 +145,10 @@ fn observe(launcher: &Launcher, launched: Launched, begun: Instant) -> Result<Ex
     while launcher.try_reap(holder).map_err(failed)?.is_none() {
         std::thread::sleep(Duration::from_millis(1));
     }
+    if let Some(sandbox) = &policy.sandbox {
+        // Where there are no mount namespaces it is a directory of the disk.
+        let _ = std::fs::remove_dir_all(&sandbox.scratch);
+    }
     if let Some(refusal) = refusal {
         return Err(format!("no worker can start on this machine: {refusal}"));
     }
@@ -105,5 +157,5 @@ fn observe(launcher: &Launcher, launched: Launched, begun: Instant) -> Result<Ex
     };
     let mut text = String::new();
     std::fs::File::from(stdout).read_to_string(&mut text).map_err(failed)?;
-    Ok(Examination { enforced, missing, attacks: read_probe(&text), started_after })
+    Ok(Observed { enforced, missing, started_after, stdout: text })
 }

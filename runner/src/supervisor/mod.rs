@@ -42,7 +42,7 @@ use uuid::Uuid;
 
 pub use confine::{check_ceiling, free_user};
 pub use end::WorkerEnd;
-pub use examine::{Examination, examine};
+pub use examine::{Examination, StartTimes, examine, time_starts};
 pub use kernel_view::{ProcessUsage, kernel_view, process_usage};
 pub use package::{PackageError, WorkerPackage};
 pub use packages::EnvironmentState;

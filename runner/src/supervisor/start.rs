@@ -233,6 +233,7 @@ fn worker(
         environment: environment.id.clone(),
         hold: None,
         opened: Some(endpoint.opened),
+        verdict: endpoint.verdict,
         channel: None,
         terms: Terms { memory: confine::memory(supervisor, spec), may_fork: confine::may_fork(spec) },
         supervisor: supervisor.clone(),
@@ -280,11 +281,21 @@ async fn open_session(worker: &mut Worker) -> Result<(), Ended> {
                     worker.channel = Some(channel);
                     Ok(())
                 }
-                Err(oneshot::error::RecvError { .. }) => Err(Ended { end: None, process: worker.last_words().await }),
+                Err(oneshot::error::RecvError { .. }) => {
+                    let process = worker.last_words().await;
+                    // A process that goes on without a session has broken the protocol.
+                    let how = || worker.verdict.violation().map_or_else(never_opened, ToString::to_string);
+                    let end = if process.is_none() { Some(WorkerEnd::Disconnected(how())) } else { None };
+                    Err(Ended { end, process })
+                }
             },
             report = worker.process.report() => worker.on_report(report)?,
         }
     }
+}
+
+fn never_opened() -> String {
+    "it closed its connection without a session".to_owned()
 }
 
 async fn loaded(worker: &mut Worker, spec: &WorkerSpec) -> Result<(), Ended> {

@@ -17,7 +17,7 @@ use super::{Supervisor, WorkerSpec};
 use crate::environment::inventory::Hold;
 use crate::limits;
 use crate::logs::Level;
-use crate::session::{Session, SessionChannel};
+use crate::session::{Session, SessionChannel, Verdict};
 
 /// Time for a worker whose connection ended to be reported dead, before it is taken for alive.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
@@ -34,6 +34,8 @@ pub(super) struct Worker {
     pub(super) hold: Option<Hold>,
     pub(super) session: Session,
     pub(super) opened: Option<oneshot::Receiver<SessionChannel>>,
+    /// On its connection.
+    pub(super) verdict: Verdict,
     pub(super) channel: Option<SessionChannel>,
     pub(super) terms: Terms,
     pub(super) supervisor: Supervisor,
@@ -87,11 +89,7 @@ impl Worker {
         };
         tokio::select! {
             biased;
-            fact = channel.facts.message() => match fact {
-                Ok(Some(fact)) => Event::Fact(fact.fact),
-                Ok(None) => Event::Disconnected("it closed its session and went on".to_owned()),
-                Err(status) => Event::Disconnected(format!("its session failed: {}", status.message())),
-            },
+            fact = channel.next_fact() => fact.map_or_else(Event::Disconnected, Event::Fact),
             report = self.process.report() => Event::Report(report),
         }
     }
@@ -138,12 +136,12 @@ impl Worker {
             self.drain_facts(spec).await;
         }
         let lost = self.session.live_only().report();
-        let Self { id, process: tree, supervisor, channel, hold, .. } = self;
+        let Self { id, process: tree, supervisor, channel, hold, verdict, .. } = self;
         drop(channel);
         let cause = tree.excess().map(WorkerEnd::Memory).or(cause);
         let (process, tail) = tree.bury(process).await;
         let end = cause.unwrap_or_else(|| match &process {
-            ProcessEnd::Exited { raw_status, .. } => exited(describe_exit(*raw_status)),
+            ProcessEnd::Exited { raw_status, .. } => exited(describe_exit(*raw_status), &verdict),
             ProcessEnd::NotStarted(reason) => WorkerEnd::Start(format!("worker could not be started: {reason}")),
             ProcessEnd::HolderKilled => WorkerEnd::Disconnected("its holder was killed".to_owned()),
         });
@@ -174,8 +172,8 @@ impl Worker {
     async fn drain_facts(&mut self, spec: &WorkerSpec) {
         let rest = async {
             while let Some(channel) = &mut self.channel {
-                let Ok(Some(fact)) = channel.facts.message().await else { return };
-                if self.accept(fact.fact, spec).await.is_err() {
+                let Ok(fact) = channel.next_fact().await else { return };
+                if self.accept(fact, spec).await.is_err() {
                     return;
                 }
             }
@@ -186,10 +184,11 @@ impl Worker {
 }
 
 /// The end of a process that nobody told to end. A worker leaves with codes of its own when its session cannot go on.
-fn exited(exit: Exit) -> WorkerEnd {
+fn exited(exit: Exit, verdict: &Verdict) -> WorkerEnd {
     match exit {
         Exit::Code(EXIT_PROTOCOL | EXIT_SESSION_LOST) => {
-            WorkerEnd::Disconnected("its session cannot be read any more".to_owned())
+            let nothing_known = || "its session cannot be read any more".to_owned();
+            WorkerEnd::Disconnected(verdict.violation().map_or_else(nothing_known, ToString::to_string))
         }
         exit => WorkerEnd::Exited(exit),
     }

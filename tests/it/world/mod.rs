@@ -106,14 +106,6 @@ impl TestRunner {
         );
     }
 
-    /// Writes a file of `tests/evil` to the plugin directory.
-    pub(crate) fn evil(&self, name: &str) {
-        let file = format!("{name}.py");
-        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/evil").join(&file);
-        let code = std::fs::read_to_string(&from).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
-        self.plugin(&file, &code);
-    }
-
     /// Writes a file of `examples/plugins` to the plugin directory.
     pub(crate) fn example(&self, file: &str) {
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/plugins").join(file);

@@ -90,12 +90,6 @@ impl Setup {
         self
     }
 
-    /// Lets every user enter the directory of the test, which is its owner's alone otherwise.
-    pub(crate) fn open_to_everybody(&self) {
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(self.root(), mode).unwrap();
-    }
-
     /// The directory of the test.
     pub(crate) fn root(&self) -> &Path {
         self.directory.path()
