@@ -284,6 +284,9 @@ pub const NETWORK_ENDPOINTS_MAX: usize = 64;
 /// Connections that one worker may have open through the runner at a time.
 pub const FORWARDED_CONNECTIONS_MAX: usize = 64;
 
+/// Largest head of a request to a worker's proxy, bytes.
+pub const PROXY_HEAD_BYTES_MAX: usize = 32 << 10;
+
 /// Time for the runner to connect to a host on behalf of a worker.
 pub const FORWARD_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 

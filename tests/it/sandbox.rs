@@ -117,6 +117,50 @@ fn a_host_is_reached_by_name_once_it_was_granted() {
     runner.stop_leaving_nothing();
 }
 
+/// Asks the worker's proxy, and connects through it.
+const PROXIED: &str = "\
+import os, socket, urllib.error, urllib.request
+del os.environ['no_proxy'], os.environ['NO_PROXY']
+def get(url):
+    try:
+        return urllib.request.urlopen(url, timeout=20).read().decode()
+    except urllib.error.HTTPError as error:
+        return f'{error.code} {error.read().decode().strip()}'
+proxy = os.environ['http_proxy'].removeprefix('http://').split(':')
+tunnel = socket.create_connection((proxy[0], int(proxy[1])), 20)
+tunnel.sendall(f'CONNECT localhost:{query[\"port\"]} HTTP/1.1\\r\\n\\r\\n'.encode())
+status = tunnel.recv(100).decode().splitlines()[0]
+tunnel.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')
+through = tunnel.makefile().read().splitlines()[-1]
+return '|'.join([get(f'http://localhost:{query[\"port\"]}/'), get('http://other.example.net/'), status, through])";
+
+#[test]
+fn a_domain_is_granted_through_a_proxy_that_refuses_all_others() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    let serving = std::thread::spawn(move || {
+        for _ in 0..2 {
+            let (mut connection, _) = server.accept().unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                connection.read_exact(&mut byte).unwrap();
+                head.extend(byte);
+            }
+            connection.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello").unwrap();
+        }
+    });
+    let runner = with_plugin(PROXIED);
+    runner.create(&trigger().setting("allow_net", json!([format!("localhost:{port}"), "*.example.org"])));
+    let refused =
+        "`other.example.net:80` was not granted to this trigger; grant it with --allow-net=other.example.net:80";
+    let expected = format!("hello|403 {refused}|HTTP/1.1 200 Connection established|hello");
+    runner.engine(&format!("p?port={port}")).is(200, &expected);
+    runner.until_logged("p", refused);
+    serving.join().unwrap();
+    runner.stop_leaving_nothing();
+}
+
 #[test]
 fn programs_run_once_they_were_granted() {
     let runner = with_plugin(
@@ -147,7 +191,8 @@ fn grants_that_make_no_sense_are_refused() {
     let runner = with_plugin("return 'x'");
     for (name, value, words) in [
         ("allow_net", json!(["https://example.org"]), "without a scheme"),
-        ("allow_net", json!(["192.0.2.1:80"]), "hosts are granted by name"),
+        ("allow_net", json!(["*"]), "write it as host, host:port or *.domain"),
+        ("allow_net", json!(["*.org"]), "write it as host, host:port or *.domain"),
         ("allow_read", json!(["../x"]), "inside of it"),
         ("allow_env", json!([""]), "not the name of an environment variable"),
         ("memory", json!("lots"), "write it as 64MB"),

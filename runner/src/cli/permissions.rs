@@ -9,7 +9,8 @@ use crate::trigger::{NetPermission, Permissions, parse_size};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Permissions (everything that is not granted is denied)")]
 pub(super) struct PermissionArgs {
-    /// Grant the network: all of it, or only these hosts by name; a host without a port means 80 and 443.
+    /// Grant the network: all of it, or only these hosts; a host without a port means 80 and 443. `*.domain` and addresses are
+    /// reached through an HTTP proxy, which most libraries find by themselves.
     #[arg(long, value_name = "HOST[:PORT]", num_args = 0..=1, require_equals = true, value_delimiter = ',', default_missing_value = "")]
     allow_net: Vec<String>,
     /// Grant reading a file or directory; a relative path lies below the plugin directory.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use bulkhead_launcher::{Access, Endpoint, LaunchPolicy, Network, PathGrant, Sandbox, SeccompProfile, seccomp_filters};
 use uuid::Uuid;
 
+use super::forward::{PROXY_HOST, PROXY_PORT};
 use super::{Supervisor, WorkerSpec};
 use crate::environment::{Environment, is_for_tools_only};
 use crate::limits;
@@ -140,11 +141,19 @@ pub fn free_user() -> u32 {
     fastrand::u32(FREE_USERS)
 }
 
+/// Whether some of the network is granted that only a proxy leads to.
+fn needs_proxy(permissions: &Permissions) -> bool {
+    let granted = !permissions.allow_all && !permissions.allow_net.is_all();
+    let patterns = permissions.allow_net.patterns().unwrap_or_default();
+    granted && patterns.iter().any(|pattern| pattern.place().is_none())
+}
+
 fn network(permissions: &Permissions) -> Result<Network, String> {
     if permissions.allow_all || permissions.allow_net.is_all() {
         return Ok(Network::Host);
     }
-    let endpoints = permissions.allow_net.endpoints().map_err(|error| error.to_string())?;
+    let mut endpoints = permissions.allow_net.endpoints().map_err(|error| error.to_string())?;
+    endpoints.extend(needs_proxy(permissions).then(|| (PROXY_HOST.to_owned(), PROXY_PORT)));
     Ok(match endpoints.as_slice() {
         [] => Network::None,
         endpoints => {
@@ -210,6 +219,15 @@ fn variables(spec: &WorkerSpec, environment: &Environment) -> BTreeMap<String, S
     set("OPENBLAS_NUM_THREADS", "1");
     set("MALLOC_ARENA_MAX", "2");
     set("ARROW_DEFAULT_MEMORY_POOL", "system");
+    if needs_proxy(&spec.permissions) {
+        let url = format!("http://{PROXY_HOST}:{PROXY_PORT}");
+        for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {
+            set(name, &url);
+        }
+        // Whoever was granted a place of this machine has it in its own network.
+        set("no_proxy", "localhost,127.0.0.1");
+        set("NO_PROXY", "localhost,127.0.0.1");
+    }
     if let Some(plugin_dir) = &spec.plugin_dir {
         set("PLUGIN_DIR", &plugin_dir.to_string_lossy());
         set("INFLUXDB3_PLUGIN_DIR", &plugin_dir.to_string_lossy());

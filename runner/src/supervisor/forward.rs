@@ -13,8 +13,15 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::proxy;
 use crate::limits::{FORWARD_CONNECT_TIMEOUT, FORWARDED_CONNECTIONS_MAX};
 use crate::logs::{Level, LogWriter};
+use crate::trigger::HostPattern;
+
+/// The name of the proxy in a worker's own network.
+pub(super) const PROXY_HOST: &str = "bulkhead-proxy";
+/// Its port, which is usual for such.
+pub(super) const PROXY_PORT: u16 = 3128;
 
 /// The listeners of one worker. Dropping it ends them and every connection.
 #[derive(Debug, Default)]
@@ -22,14 +29,23 @@ pub(super) struct Forwards(JoinSet<()>);
 
 impl Forwards {
     /// Serves `listeners`, which belong to `endpoints` one by one.
-    pub(super) fn serve(&mut self, endpoints: &[Endpoint], listeners: Vec<OwnedFd>, log: &LogWriter) {
+    pub(super) fn serve(
+        &mut self,
+        (endpoints, granted): (&[Endpoint], &Arc<[HostPattern]>),
+        listeners: Vec<OwnedFd>,
+        log: &LogWriter,
+    ) {
         let connections = Arc::new(Semaphore::new(FORWARDED_CONNECTIONS_MAX));
         for (endpoint, listener) in endpoints.iter().zip(listeners) {
             let listener = StdListener::from(listener);
             let listener = listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener));
             match listener {
                 Ok(listener) => {
-                    self.0.spawn(accept(listener, endpoint.clone(), Arc::clone(&connections), log.clone()));
+                    let way = match endpoint.host.as_str() {
+                        PROXY_HOST => Way::Proxy(Arc::clone(granted)),
+                        _ => Way::Straight(endpoint.clone()),
+                    };
+                    self.0.spawn(accept(listener, way, Arc::clone(&connections), log.clone()));
                 }
                 Err(error) => {
                     log.runner(Level::Error, None, format!("no way to {}:{}: {error}", endpoint.host, endpoint.port));
@@ -39,7 +55,16 @@ impl Forwards {
     }
 }
 
-async fn accept(listener: TcpListener, endpoint: Endpoint, connections: Arc<Semaphore>, log: LogWriter) {
+/// Where a listener leads.
+#[derive(Debug, Clone)]
+enum Way {
+    /// To one host.
+    Straight(Endpoint),
+    /// To any that is asked for and granted.
+    Proxy(Arc<[HostPattern]>),
+}
+
+async fn accept(listener: TcpListener, way: Way, connections: Arc<Semaphore>, log: LogWriter) {
     let mut open = JoinSet::new();
     // A connection beyond the limit waits in the listener's queue.
     while let Ok(permit) = Arc::clone(&connections).acquire_owned().await {
@@ -48,10 +73,13 @@ async fn accept(listener: TcpListener, endpoint: Endpoint, connections: Arc<Sema
             Some(_) = open.join_next() => continue,
         };
         let Ok((inside, _)) = accepted else { return };
-        let (endpoint, log) = (endpoint.clone(), log.clone());
+        let (way, log) = (way.clone(), log.clone());
         open.spawn(async move {
             let _permit = permit;
-            forward(inside, &endpoint, &log).await;
+            match way {
+                Way::Straight(endpoint) => forward(inside, &endpoint, &log).await,
+                Way::Proxy(granted) => proxy::serve(inside, &granted, &log).await,
+            }
         });
     }
 }

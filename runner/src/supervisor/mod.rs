@@ -16,6 +16,7 @@ mod package;
 mod packages;
 mod pool;
 mod process;
+mod proxy;
 mod queue;
 mod registry;
 mod response_body;

@@ -21,6 +21,7 @@ use super::stdio::{self, Tail};
 use super::watchdog::{Excess, Kill, Watch, Watchdog};
 use super::zygote::Forked;
 use crate::logs::{Level, LogWriter, Source};
+use crate::trigger::{HostPattern, Permissions};
 
 /// Time for a holder to report the end of a tree that it was told to kill, before it is killed itself.
 const KILL_REPORT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -60,6 +61,8 @@ struct Launched {
     decoder: ReportDecoder,
     /// Hosts that the worker was granted, and the connections to them.
     endpoints: Vec<Endpoint>,
+    /// What its proxy lets through.
+    granted: Arc<[HostPattern]>,
     forwards: Forwards,
     /// Directory of its temporary files, where there are no mount namespaces.
     scratch: Option<PathBuf>,
@@ -84,7 +87,7 @@ impl WorkerProcess {
     /// When not even the holder could be started.
     pub(super) async fn launch(
         launcher: Arc<Launcher>,
-        policy: LaunchPolicy,
+        (policy, permissions): (LaunchPolicy, &Permissions),
         session: OwnedFd,
         log: LogWriter,
         tracker: &TaskTracker,
@@ -108,7 +111,9 @@ impl WorkerProcess {
         let control = UnixStream::from_std(control).map_err(LaunchError::Descriptors)?;
         let decoder = ReportDecoder::new();
         let forwards = Forwards::default();
-        let launched = Launched { launcher, holder, control, decoder, endpoints, forwards, scratch, log: log.clone() };
+        let granted = permissions.allow_net.patterns().unwrap_or_default().into();
+        let launched =
+            Launched { launcher, holder, control, decoder, endpoints, granted, forwards, scratch, log: log.clone() };
         Ok(Self { tree: Tree::Launched(Box::new(launched)), stderr, output, watch: None, log })
     }
 
@@ -242,7 +247,7 @@ impl Launched {
                 Ok((read, listeners)) => {
                     self.decoder.push(buffer.get(..read).unwrap_or_default());
                     if !listeners.is_empty() {
-                        self.forwards.serve(&self.endpoints, listeners, &self.log);
+                        self.forwards.serve((&self.endpoints, &self.granted), listeners, &self.log);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -190,7 +190,7 @@ async fn launch(
     let policy = confine::policy(supervisor, spec, environment, plugin, id).map_err(start)?;
     let process = WorkerProcess::launch(
         Arc::clone(&supervisor.launcher),
-        policy,
+        (policy, &spec.permissions),
         OwnedFd::from(theirs),
         spec.log.of_worker(id),
         &supervisor.tracker,

@@ -34,6 +34,7 @@ use super::{Supervisor, WorkerSpec};
 use crate::environment::Environment;
 use crate::limits;
 use crate::logs::{Level, LogWriter};
+use crate::trigger::Permissions;
 
 /// Time for a copy to say that it is one. It takes some milliseconds on a machine that has time for it.
 const FORK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -185,6 +186,7 @@ async fn start(
     let (ready, is_ready) = oneshot::channel();
     let life = Life {
         log: spec.log.clone(),
+        permissions: spec.permissions.clone(),
         idle_timeout: supervisor.settings.idle_timeout,
         memory: confine::memory(supervisor, spec),
         user: policy.sandbox.as_ref().and_then(|sandbox| sandbox.user),
@@ -214,6 +216,7 @@ async fn start(
 /// The life of a zygote.
 struct Life {
     log: LogWriter,
+    permissions: Permissions,
     idle_timeout: Duration,
     /// Memory that it may hold, bytes.
     memory: u64,
@@ -235,7 +238,7 @@ struct Life {
 
 impl Life {
     async fn run(mut self, supervisor: &Supervisor, policy: LaunchPolicy, mut orders: mpsc::Receiver<Order>) {
-        let (mut process, channel) = match launch(supervisor, policy, &self.log).await {
+        let (mut process, channel) = match launch(supervisor, (policy, &self.permissions), &self.log).await {
             Ok(started) => started,
             Err(reason) => return self.is_ready(Err(reason)),
         };
@@ -411,7 +414,7 @@ impl Life {
 /// Starts the process and tells it its filters.
 async fn launch(
     supervisor: &Supervisor,
-    policy: LaunchPolicy,
+    (policy, permissions): (LaunchPolicy, &Permissions),
     log: &LogWriter,
 ) -> Result<(WorkerProcess, UnixStream), String> {
     let failed = |error: io::Error| format!("its channel: {error}");
@@ -426,7 +429,7 @@ async fn launch(
     // It fits into the socket, so nobody has to read it yet.
     channel.write_all(&beginning).await.map_err(failed)?;
     let (launcher, tracker) = (Arc::clone(&supervisor.launcher), &supervisor.tracker);
-    let process = WorkerProcess::launch(launcher, policy, theirs.into(), log.clone(), tracker)
+    let process = WorkerProcess::launch(launcher, (policy, permissions), theirs.into(), log.clone(), tracker)
         .await
         .map_err(|error| error.to_string())?;
     Ok((process, channel))

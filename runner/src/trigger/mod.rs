@@ -3,6 +3,7 @@
 mod ceiling;
 mod definition;
 mod delivery;
+mod host_pattern;
 mod permissions;
 mod policy;
 mod schedule;
@@ -13,6 +14,7 @@ pub use definition::{
     ErrorBehavior, PluginLocation, REPOSITORY_PREFIX, TriggerDefinition, TriggerId, TriggerNameError,
 };
 pub use delivery::{Delivery, Span};
+pub use host_pattern::HostPattern;
 pub use permissions::{NetPermission, PermissionError, Permissions, parse_size};
 pub use policy::{AfterFailure, Backoff, Cause, RetryPolicy, after_failure};
 pub use schedule::{Due, MissedTicks, Schedule, due};

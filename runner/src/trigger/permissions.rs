@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::host_pattern::HostPattern;
 use crate::limits;
 
 /// What one trigger is granted. Deny by default.
@@ -51,12 +52,9 @@ pub enum NetPermission {
     None,
     /// All of it (`true`) or none (`false`).
     Flag(bool),
-    /// These hosts: `host:port`, or `host` for the ports 80 and 443.
+    /// These hosts: `host:port`, or `host` for the ports 80 and 443; `*.domain` for all names below one.
     Hosts(Vec<String>),
 }
-
-/// Ports of a host that was granted without one.
-const WEB_PORTS: [u16; 2] = [80, 443];
 
 impl NetPermission {
     /// Whether nothing is granted.
@@ -75,36 +73,32 @@ impl NetPermission {
         matches!(self, Self::Flag(true))
     }
 
-    /// Host and port of each endpoint in a list.
+    /// What each entry of a list grants.
     ///
     /// # Errors
     /// The entry that is none.
-    pub fn endpoints(&self) -> Result<Vec<(String, u16)>, PermissionError> {
+    pub fn patterns(&self) -> Result<Vec<HostPattern>, PermissionError> {
         let Self::Hosts(hosts) = self else { return Ok(Vec::new()) };
-        let mut endpoints = Vec::new();
-        for entry in hosts {
-            let bad = || PermissionError::Endpoint(entry.clone());
-            let (host, ports) = match entry.rsplit_once(':') {
-                Some((host, port)) => (host, vec![port.parse().ok().filter(|port| *port != 0).ok_or_else(bad)?]),
-                None => (entry.as_str(), WEB_PORTS.to_vec()),
-            };
-            let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-            if host.is_empty() || host.len() > limits::HOST_NAME_BYTES_MAX || !host.chars().all(is_name) {
-                return Err(bad());
-            }
-            let is_address = host.parse::<std::net::Ipv4Addr>();
-            if is_address.is_ok_and(|address| !address.is_loopback()) {
-                return Err(PermissionError::Address(entry.clone()));
-            }
-            endpoints.extend(ports.into_iter().map(|port| (host.to_ascii_lowercase(), port)));
-        }
+        hosts.iter().map(|entry| HostPattern::read(entry)).collect()
+    }
+
+    /// Host and port of each entry that a worker's own network has a place for.
+    ///
+    /// # Errors
+    /// The entry that is none, or too many.
+    pub fn endpoints(&self) -> Result<Vec<(String, u16)>, PermissionError> {
+        let patterns = self.patterns()?;
+        let placed = patterns.iter().filter_map(|pattern| Some((pattern.place()?, &pattern.ports)));
+        let mut endpoints: Vec<(String, u16)> =
+            placed.flat_map(|(host, ports)| ports.iter().map(move |port| (host.clone(), *port))).collect();
         endpoints.sort();
         endpoints.dedup();
         // In a worker's own network the two are one place.
         let named: Vec<u16> = endpoints.iter().filter(|(host, _)| host == "localhost").map(|(_, port)| *port).collect();
         endpoints.retain(|(host, port)| host != "127.0.0.1" || !named.contains(port));
-        if endpoints.len() > limits::NETWORK_ENDPOINTS_MAX {
-            return Err(PermissionError::TooManyEndpoints(endpoints.len()));
+        let proxy = usize::from(patterns.iter().any(|pattern| pattern.place().is_none()));
+        if endpoints.len() + proxy > limits::NETWORK_ENDPOINTS_MAX {
+            return Err(PermissionError::TooManyEndpoints(endpoints.len() + proxy));
         }
         Ok(endpoints)
     }
@@ -114,13 +108,8 @@ impl NetPermission {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PermissionError {
     /// Not an endpoint.
-    #[error("`{0}` cannot be granted with allow_net: write it as host or host:port, without a scheme or a wildcard")]
+    #[error("`{0}` cannot be granted with allow_net: write it as host, host:port or *.domain, without a scheme")]
     Endpoint(String),
-    /// An address in place of a name.
-    #[error(
-        "`{0}` cannot be granted with allow_net: hosts are granted by name; for addresses, grant all of the network"
-    )]
-    Address(String),
     /// Too many of them.
     #[error("allow_net names {0} endpoints; at most {max} are possible (limit NETWORK_ENDPOINTS_MAX)", max = limits::NETWORK_ENDPOINTS_MAX)]
     TooManyEndpoints(usize),
@@ -291,11 +280,17 @@ mod tests {
     }
 
     #[test]
+    fn domains_and_addresses_have_no_place_of_their_own() {
+        let permissions = read(r#"{"allow_net":["*.example.org","192.0.2.1:80","db:5432"]}"#);
+        assert_eq!(permissions.allow_net.endpoints().unwrap(), [("db".to_owned(), 5432)]);
+        assert_eq!(permissions.allow_net.patterns().unwrap().len(), 3);
+    }
+
+    #[test]
     fn what_makes_no_sense_is_told() {
         let error = |json: &str| read(json).check().unwrap_err().to_string();
         assert!(error(r#"{"allow_net":["https://example.org"]}"#).contains("without a scheme"));
-        assert!(error(r#"{"allow_net":["*.example.org"]}"#).contains("wildcard"));
-        assert!(error(r#"{"allow_net":["10.0.0.1:80"]}"#).contains("by name"));
+        assert!(error(r#"{"allow_net":["*"]}"#).contains("*.domain"));
         assert!(error(r#"{"allow_read":["../x"]}"#).contains("inside of it"));
         assert!(error(r#"{"allow_env":["A=B"]}"#).contains("`A=B`"));
         assert_eq!(error(r#"{"max_files":3}"#), "max_files is 3; it must be at least 32");

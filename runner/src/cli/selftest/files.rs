@@ -55,6 +55,7 @@ pub(super) const FILES: &[(&str, &str)] = files![
     "net_http",
     "net_interfaces",
     "net_listen",
+    "net_proxy_unlisted",
     "net_raw",
     "net_raw_with_grant",
     "net_reconnect_session",
