@@ -192,9 +192,15 @@ fn run(seed: u64, steps: usize) {
 }
 
 /// How long `.ci/chaos` asks for.
-fn asked_for() -> Option<Duration> {
+pub(crate) fn asked_for() -> Option<Duration> {
     let seconds = std::env::var("BULKHEAD_CHAOS_SECONDS").ok()?;
     Some(Duration::from_secs(seconds.parse().expect("BULKHEAD_CHAOS_SECONDS is a number")))
+}
+
+/// The seed to begin with: the one that `.ci/chaos` was given, or any.
+pub(crate) fn first_seed() -> u64 {
+    let given = std::env::var("BULKHEAD_CHAOS_SEED").ok().map(|seed| seed.parse().expect("a number"));
+    given.unwrap_or_else(|| fastrand::u64(..1_000_000))
 }
 
 #[test]
@@ -210,8 +216,7 @@ fn a_second_seed_keeps_the_promises() {
 #[test]
 fn new_seeds_keep_the_promises() {
     let begun = Instant::now();
-    let first = std::env::var("BULKHEAD_CHAOS_SEED").ok().map(|seed| seed.parse().expect("a number"));
-    let mut seed = first.unwrap_or_else(|| fastrand::u64(..1_000_000));
+    let mut seed = first_seed();
     loop {
         run(seed, if asked_for().is_some() { 200 } else { 40 });
         seed += 1;

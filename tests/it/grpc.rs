@@ -1,6 +1,7 @@
 //! Delegation over gRPC: a host server drives a real runner with `bulkhead.runner.v1` and serves it `bulkhead.host.v1`.
 
 mod calls;
+mod chaos;
 mod client;
 mod effects;
 mod example;

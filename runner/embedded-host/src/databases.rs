@@ -49,8 +49,14 @@ impl EmbeddedHost {
             // Counted from here, so that what settles before the wait is not missed.
             settled.as_mut().enable();
             let (reply, outcome) = oneshot::channel();
-            let queued =
-                Queued { operation: operation(), records: Vec::new(), bytes: 0, reply: Some(reply), permit: None };
+            let queued = Queued {
+                operation: operation(),
+                records: Vec::new(),
+                bytes: 0,
+                is_urgent: false,
+                reply: Some(reply),
+                permit: None,
+            };
             match shared.queue.enter(&shared.state, queued).0 {
                 Admission::Entered => {
                     let outcome = outcome.await.map_err(|_| DatabaseError::Closed)?;

@@ -61,6 +61,8 @@ struct Call {
     records: Vec<Record>,
     options: LineOptions,
     no_sync: bool,
+    /// See [`Queued`].
+    is_urgent: bool,
     /// What a database that cannot be written to refuses.
     refuses: Refuses,
 }
@@ -103,7 +105,8 @@ impl EmbeddedHost {
             go_on: request.accept_partial,
         };
         let (records, no_sync, refuses) = (Vec::new(), request.no_sync, Refuses::Call);
-        let Committed { report, errors, .. } = self.commit(Call { bodies, records, options, no_sync, refuses }).await?;
+        let Committed { report, errors, .. } =
+            self.commit(Call { bodies, records, options, no_sync, is_urgent: false, refuses }).await?;
         if errors.is_empty() { Ok(report) } else { Err(WriteError::Partial(errors)) }
     }
 
@@ -120,13 +123,13 @@ impl EmbeddedHost {
     ) -> Result<(), WriteError> {
         let refuses = Refuses::Call;
         let (bodies, options) = self.nanoseconds(writes, default_time);
-        self.commit(Call { bodies, records: Vec::new(), options, no_sync, refuses }).await?;
+        self.commit(Call { bodies, records: Vec::new(), options, no_sync, is_urgent: false, refuses }).await?;
         Ok(())
     }
 
     /// Commits lines and records in one entry of the log, durably. Lines are as with [`EmbeddedHost::write_all`], but a database
     /// that cannot be written to, because of its name, a bad line or the number of databases, leaves out its own lines only; the
-    /// answer says which and why.
+    /// answer says which and why. More is not gathered before it: a trigger waits for its commit and does nothing meanwhile.
     ///
     /// # Errors
     /// See [`WriteError`]; nothing was committed then.
@@ -137,8 +140,8 @@ impl EmbeddedHost {
         records: Vec<Record>,
     ) -> Result<Vec<Refused>, WriteError> {
         let (bodies, options) = self.nanoseconds(writes, Some(default_time));
-        let (no_sync, refuses) = (false, Refuses::Itself);
-        Ok(self.commit(Call { bodies, records, options, no_sync, refuses }).await?.refused)
+        let refuses = Refuses::Itself;
+        Ok(self.commit(Call { bodies, records, options, no_sync: false, is_urgent: true, refuses }).await?.refused)
     }
 
     fn nanoseconds(&self, writes: Vec<(String, Bytes)>, default_time: Option<i64>) -> (Arc<Bodies>, LineOptions) {
@@ -173,7 +176,9 @@ impl EmbeddedHost {
                 writes.iter().filter(|it| it.generation.is_none()).map(|it| it.database.clone()).collect();
             let (reply, outcome) = oneshot::channel();
             let (records, reply) = (call.records.clone(), (!call.no_sync).then_some(reply));
-            let queued = Queued { operation: Operation::Write(writes), records, bytes, reply, permit: permit.take() };
+            let is_urgent = call.is_urgent;
+            let (operation, permit_now) = (Operation::Write(writes), permit.take());
+            let queued = Queued { operation, records, bytes, is_urgent, reply, permit: permit_now };
             let (admission, returned) = shared.queue.enter(&shared.state, queued);
             permit = returned.and_then(|queued| queued.permit);
             match admission {

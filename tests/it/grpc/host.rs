@@ -25,6 +25,8 @@ pub(super) enum Reply<T> {
     Done(T),
     /// It refuses.
     Refuse(Status),
+    /// It does what it was asked, and its answer is lost.
+    Unheard,
     /// It never answers.
     Hang,
 }
@@ -197,6 +199,16 @@ impl Drop for Hanging<'_> {
     }
 }
 
+impl State {
+    /// As the contract says: at most once.
+    fn apply(&self, request: wire::WriteRequest) {
+        let mut applied = self.applied.lock();
+        if applied.iter().all(|known| known.idempotency_key != request.idempotency_key) {
+            applied.push(request);
+        }
+    }
+}
+
 #[tonic::async_trait]
 impl HostService for State {
     type QueryStream = BoxStream<'static, Result<wire::QueryResponse, Status>>;
@@ -207,6 +219,7 @@ impl HostService for State {
         let on_query = Arc::clone(&self.on_query.lock());
         match on_query(&request) {
             Reply::Done(answer) => Ok(Response::new(stream::iter(answer).boxed())),
+            Reply::Unheard => Err(Status::unavailable("the answer is lost")),
             Reply::Refuse(status) => Err(status),
             Reply::Hang => Hanging::forever(&self.hanging).await,
         }
@@ -222,12 +235,12 @@ impl HostService for State {
         let on_write = Arc::clone(&self.on_write.lock());
         match on_write(before, &request) {
             Reply::Done(()) => {
-                let mut applied = self.applied.lock();
-                // As the contract says: at most once.
-                if applied.iter().all(|known| known.idempotency_key != request.idempotency_key) {
-                    applied.push(request);
-                }
+                self.apply(request);
                 Ok(Response::new(wire::WriteResponse {}))
+            }
+            Reply::Unheard => {
+                self.apply(request);
+                Err(Status::unavailable("the answer is lost"))
             }
             Reply::Refuse(status) => Err(status),
             Reply::Hang => Hanging::forever(&self.hanging).await,

@@ -117,6 +117,29 @@ fn beyond_its_limit_the_journal_drops_the_oldest_loudly_and_only_for_those_behin
 }
 
 #[test]
+fn beyond_its_age_limit_the_journal_drops_what_is_old_and_only_that() {
+    let runner = world(&["--journal-age-max", "1s", "--journal-overflow", "drop"], |trigger| trigger);
+    (1..=5).for_each(|v| runner.write(&format!("m v={v} {v}")));
+    until("what is old is dropped", || {
+        let dropped = metric(&runner, "bulkhead_journal_dropped_commits_total ").unwrap();
+        if dropped > 0.0 { Ok(()) } else { Err(dropped.to_string()) }
+    });
+    open(&runner);
+    let line = runner.until_logged("gated", "commits were not delivered");
+    assert!(line.contains("the journal reached its limit, and they were dropped"), "{line}");
+    let mut written = 0;
+    until("what is new is delivered", || {
+        // On a busy machine one may get old before its turn, too.
+        written += 1;
+        runner.write(&format!("m v=77 {}", 9_999_999 + written));
+        let rows = runner.query("SELECT v FROM through WHERE v = 77");
+        if rows.is_empty() { Err(format!("{:?}", runner.logs("gated"))) } else { Ok(()) }
+    });
+    // The batch that it held when it was stuck is worked on, too.
+    assert_eq!(runner.query("SELECT v FROM through WHERE v = 0").len(), 1);
+}
+
+#[test]
 fn or_it_pauses_the_writes_until_the_trigger_has_caught_up() {
     let runner = world(&["--journal-bytes-max", "20000", "--journal-overflow", "pause"], |trigger| trigger);
     let mut written = 1;

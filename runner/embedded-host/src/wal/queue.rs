@@ -39,6 +39,8 @@ pub(crate) struct Queued {
     pub(crate) records: Vec<Record>,
     /// The bytes of line protocol and records, by which commits are gathered.
     pub(crate) bytes: usize,
+    /// Whether its caller does nothing else meanwhile, so that more is not gathered at its expense.
+    pub(crate) is_urgent: bool,
     /// Told the sequence, or why there is none.
     pub(crate) reply: Option<oneshot::Sender<Result<u64, String>>>,
     /// The share of the queue's bytes, given back when the operation is done.
@@ -61,6 +63,7 @@ pub(crate) enum Admission {
 struct Inner {
     operations: VecDeque<Queued>,
     bytes: usize,
+    urgent: usize,
     pending: Pending,
     closed: bool,
 }
@@ -86,8 +89,9 @@ impl Queue {
         inner.pending.note(&queued.operation, true);
         let before = inner.bytes;
         inner.bytes += queued.bytes;
-        let wake =
-            inner.operations.is_empty() || (before < limits::GATHER_BYTES && inner.bytes >= limits::GATHER_BYTES);
+        inner.urgent += usize::from(queued.is_urgent);
+        let is_full = before < limits::GATHER_BYTES && inner.bytes >= limits::GATHER_BYTES;
+        let wake = inner.operations.is_empty() || is_full || (queued.is_urgent && inner.urgent == 1);
         inner.operations.push_back(queued);
         drop(inner);
         if wake {
@@ -96,8 +100,8 @@ impl Queue {
         (Admission::Entered, None)
     }
 
-    /// Waits for operations, gathers more for `interval`, and takes those that belong into one entry. `None` when the queue is
-    /// closed and empty.
+    /// Waits for operations, gathers more for `interval` unless one is urgent, and takes those that belong into one entry. While
+    /// that is forced to disk the next ones gather anyway. `None` when the queue is closed and empty.
     pub(super) fn take(&self, interval: Duration) -> Option<Vec<Queued>> {
         let mut inner = self.inner.lock();
         while inner.operations.is_empty() {
@@ -107,7 +111,7 @@ impl Queue {
             self.filled.wait(&mut inner);
         }
         let deadline = Instant::now() + interval;
-        while inner.bytes < limits::GATHER_BYTES && !inner.closed {
+        while inner.bytes < limits::GATHER_BYTES && inner.urgent == 0 && !inner.closed {
             if self.filled.wait_until(&mut inner, deadline).timed_out() {
                 break;
             }
@@ -122,6 +126,7 @@ impl Queue {
                 break;
             }
             bytes += next.bytes;
+            inner.urgent -= usize::from(next.is_urgent);
             taken.push(next);
             if alone {
                 break;
@@ -146,5 +151,40 @@ impl Queue {
         self.inner.lock().closed = true;
         self.filled.notify_one();
         self.settled.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Longer than any test may take.
+    const INTERVAL: Duration = Duration::from_secs(3600);
+
+    fn write(is_urgent: bool) -> Queued {
+        let operation = Operation::Write(Vec::new());
+        Queued { operation, records: Vec::new(), bytes: 1, is_urgent, reply: None, permit: None }
+    }
+
+    #[test]
+    fn an_urgent_write_takes_those_before_it_along_at_once() {
+        let (queue, state) = (Queue::default(), RwLock::default());
+        for is_urgent in [false, true, false] {
+            assert!(matches!(queue.enter(&state, write(is_urgent)), (Admission::Entered, None)));
+        }
+        assert_eq!(queue.take(INTERVAL).map(|taken| taken.len()), Some(3));
+        assert_eq!(queue.inner.lock().urgent, 0);
+    }
+
+    #[test]
+    fn an_urgent_write_wakes_who_gathers() {
+        let (queue, state) = (Queue::default(), RwLock::default());
+        queue.enter(&state, write(false));
+        std::thread::scope(|scope| {
+            let gathering = scope.spawn(|| queue.take(INTERVAL).map(|taken| taken.len()));
+            queue.enter(&state, write(true));
+            // It may have begun before or after; both are taken in either case.
+            assert_eq!(gathering.join().unwrap(), Some(2));
+        });
     }
 }
