@@ -5,14 +5,15 @@
 //! - an environment is named by the digest of interpreter and lock, so plugins whose requirements come to the same packages
 //!   share one;
 //! - [`EnvironmentStore::ensure`] gives the environment, building it if it is not there;
-//! - [`tool`](self) is the one place that runs external programs (the interpreter, uv, pip). A sandbox for
-//!   builds, progress and garbage collection have their places in `tool`, in `builder`, and in `store`.
+//! - [`tool`](self) is the one place that runs external programs (the interpreter, uv, pip), where a sandbox for builds
+//!   belongs.
 //!
 //! On disk, below the store's root:
 //!
 //! ```text
 //! 3f29c81b7e50aa41/                   an environment, built in place
 //! 3f29c81b7e50aa41/bulkhead.json      written last: without it the directory is a leftover
+//! 3f29c81b7e50aa41/lock.txt           the lock that it was made of
 //! resolved/91d0c6fe5a3b2c44.txt       the lock that was made of requirements
 //! resolved/91d0c6fe5a3b2c44.next.txt  one that was made anew and is not in use yet
 //! packages.txt                        what every plugin has

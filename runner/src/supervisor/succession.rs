@@ -1,7 +1,9 @@
 //! How a lane comes from a worker in one environment to a worker in another: the new one is started beside the old one, takes
 //! its place between two calls, and the old one leaves by itself. No call waits for a build or for a start.
 
+use std::fs::Metadata;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -23,7 +25,7 @@ pub(super) struct Succession {
     seat: Arc<Seat>,
     arrivals: mpsc::Receiver<Worker>,
     /// The file of the plugin at the last look: time of change and size.
-    stamp: Option<(std::time::SystemTime, u64)>,
+    stamp: Option<(SystemTime, u64)>,
     /// Workers that leave.
     leaving: Vec<oneshot::Receiver<()>>,
     /// Ends the start of a successor.
@@ -52,7 +54,7 @@ impl Succession {
             // A lane that does not wait for it has ended.
             let _ = done_sender.send(());
         });
-        let stamp = stamp(&shared.spec.plugin_named);
+        let stamp = stamp(std::fs::metadata(&shared.spec.plugin_named).ok().as_ref());
         Self {
             shared: Arc::clone(shared),
             nursery: nursery.clone(),
@@ -88,7 +90,7 @@ impl Succession {
 
     /// A worker was started in the place of one that has left.
     pub(super) fn restarted(&mut self, worker: &Worker) {
-        self.stamp = stamp(&self.shared.spec.plugin_named);
+        self.stamp = stamp(std::fs::metadata(&self.shared.spec.plugin_named).ok().as_ref());
         self.seat.set(&worker.environment);
     }
 
@@ -98,10 +100,12 @@ impl Succession {
             self.replace(worker, fresh);
         }
         let shared = &self.shared;
-        let identity = PluginIdentity::of(&shared.spec.plugin_named);
+        // Each call pays for this look: one question to the kernel.
+        let metadata = std::fs::metadata(&shared.spec.plugin_named).ok();
+        let identity = PluginIdentity::from(metadata.as_ref());
         // One that is gone keeps its last code.
         let is_replaced = identity.is_there() && identity != worker.plugin;
-        let stamp = stamp(&shared.spec.plugin_named);
+        let stamp = stamp(metadata.as_ref());
         let is_edited = !is_replaced && stamp.is_some() && stamp != self.stamp;
         let (mut waits, mut is_coming) = (false, false);
         if shared.packages.look(shared, is_replaced || is_edited) != Look::Same {
@@ -132,8 +136,8 @@ impl Succession {
         }
         let is_replaced = identity.is_there() && identity != worker.plugin;
         // What is on its way to another environment comes with the new code.
-        is_coming |= self.shared.packages.is_being_found() || self.seat.is_moving();
-        if is_replaced && !is_coming { Before::Restart } else { Before::Call }
+        let stays = || is_coming || self.shared.packages.is_being_found() || self.seat.is_moving();
+        if is_replaced && !stays() { Before::Restart } else { Before::Call }
     }
 
     /// The pool of the lane.
@@ -155,8 +159,8 @@ impl Succession {
     }
 }
 
-fn stamp(plugin: &std::path::Path) -> Option<(std::time::SystemTime, u64)> {
-    let metadata = std::fs::metadata(plugin).ok().filter(std::fs::Metadata::is_file)?;
+fn stamp(plugin: Option<&Metadata>) -> Option<(SystemTime, u64)> {
+    let metadata = plugin.filter(|metadata| metadata.is_file())?;
     Some((metadata.modified().ok()?, metadata.len()))
 }
 

@@ -1,5 +1,6 @@
 //! One started worker: what it and its holder make known, and how it ends.
 
+use std::fs::Metadata;
 use std::time::Duration;
 
 use bulkhead_launcher::{Exit, Report, describe_exit};
@@ -62,8 +63,14 @@ impl PluginIdentity {
     }
 
     pub(super) fn of(path: &std::path::Path) -> Self {
+        Self::from(std::fs::metadata(path).ok().as_ref())
+    }
+}
+
+impl From<Option<&Metadata>> for PluginIdentity {
+    fn from(metadata: Option<&Metadata>) -> Self {
         use std::os::unix::fs::MetadataExt;
-        Self(std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino())))
+        Self(metadata.map(|metadata| (metadata.dev(), metadata.ino())))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use serde_json::json;
 
 use super::loopback::Index;
-use super::{VERSION, asking_for, wheel};
+use super::{VERSION, asking_for, environment, wheel};
 use crate::world::{DB, Setup, TestRunner, Trigger, until};
 
 /// Requests that are answered while a build is held up.
@@ -76,6 +76,7 @@ impl Load {
 fn switches_under_load(senders: usize, prepare: impl FnOnce(Trigger) -> Trigger) {
     let World { runner, index, _wheels } = world(VERSION, "request:user", prepare);
     runner.engine("user").is(200, "1.0");
+    let old = environment(&runner, "user");
     let load = Load::start(&runner, senders);
     load.until_answered(ANSWERS);
     index.close(true);
@@ -90,10 +91,18 @@ fn switches_under_load(senders: usize, prepare: impl FnOnce(Trigger) -> Trigger)
     runner.engine("user").is(200, "1.0");
     index.close(false);
     until("calls run in the new environment", || (runner.engine("user").text() == "2.0").then_some(()));
+    until("every worker of the old one has left", || {
+        let of_old = |row: &&serde_json::Value| row["environment"] == old.as_str() && row["state"] != "ended";
+        let workers = runner.workers("user");
+        if workers.iter().any(|row| of_old(&row)) { Err(format!("{workers:?}")) } else { Ok(()) }
+    });
     load.until_answered(ANSWERS);
     let answers = load.stop();
     for (status, text) in answers.iter().flatten() {
         assert!(*status == 200 && (text == "1.0" || text == "2.0"), "{status} {text}");
+    }
+    for of_one in answers {
+        assert_eq!(of_one.last().map(|(_, text)| text.as_str()), Some("2.0"));
     }
     assert!(runner.until_ended("user", 1).iter().all(|cause| cause == "worker stopped"));
     runner.stop_leaving_nothing();
