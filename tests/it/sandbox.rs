@@ -302,3 +302,12 @@ fn an_operator_sets_a_ceiling_and_limits_for_those_that_name_none() {
     let refused = run(&["serve", "--permissions", file.to_str().unwrap()]);
     assert!(refused.code != Some(0) && refused.stderr.contains("memry"), "{refused:?}");
 }
+
+#[test]
+fn a_layer_that_the_machine_does_not_grant_is_said_at_start_and_counted() {
+    let runner = TestRunner::start_with(&["--sandbox-emulate", "container"]);
+    let lost = "WARN bulkhead::supervisor::registry: sandbox: workers run without a layer on this machine: namespaces";
+    assert!(runner.stderr().contains(lost), "{}", runner.stderr());
+    let metrics = runner.get("/metrics").text();
+    assert!(metrics.contains("bulkhead_sandbox_lost_layer{layer=\"namespaces\"} 1\n"), "{metrics}");
+}
