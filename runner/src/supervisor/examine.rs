@@ -1,9 +1,11 @@
 //! What of the sandbox this machine grants, found out by doing: a confined process that attacks its sandbox.
 
+use std::fs::Permissions;
 use std::io::Read;
 use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bulkhead_launcher::{
@@ -81,16 +83,34 @@ fn fastest(launcher: &Launcher, policy: &LaunchPolicy) -> Result<Duration, Strin
     (0..TIMED_STARTS).try_fold(Duration::MAX, |least, _| Ok(least.min(observe(launcher, policy)?.started_after)))
 }
 
+/// This program, where a process of another user finds it: its own file, or, where that lies in a directory which others cannot
+/// enter, such as the home of root, a second name for it or a copy.
+fn program(scratch: &Path) -> std::io::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let allows = |path: &Path, others: u32| path.metadata().is_ok_and(|found| found.mode() & others == others);
+    let is_executable = allows(&own, 0o005);
+    if is_executable && own.ancestors().skip(1).all(|directory| allows(directory, 0o001)) {
+        return Ok(own);
+    }
+    let reachable = scratch.join("bulkhead");
+    if !is_executable || std::fs::hard_link(&own, &reachable).is_err() {
+        // The kernel leads to the file also when its path does not.
+        std::fs::copy("/proc/self/exe", &reachable)?;
+        std::fs::set_permissions(&reachable, Permissions::from_mode(0o755))?;
+    }
+    Ok(reachable)
+}
+
 /// The probe in a sandbox without grants.
 fn trial(emulate: Option<Emulation>) -> Result<Trial, String> {
     let failed = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
-    let program = std::env::current_exe().map_err(|error| failed("this program's own path", &error))?;
     let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| failed("a listener", &error))?;
     let address = listener.local_addr().map_err(|error| failed("a listener", &error))?;
     let victim = std::process::id().cast_signed();
     let scratch = tempfile::Builder::new().prefix("bulkhead-doctor-").tempdir();
     let scratch = scratch.map_err(|error| failed("a temporary directory", &error))?;
     open(scratch.path()).map_err(|error| failed("a temporary directory", &error))?;
+    let program = program(scratch.path()).map_err(|error| failed("this program's own file", &error))?;
 
     let mut policy = LaunchPolicy::new(&program, "/");
     policy.args = ProbeTargets { listener: address, victim }.arguments();

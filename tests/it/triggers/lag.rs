@@ -122,7 +122,8 @@ fn beyond_its_age_limit_the_journal_drops_what_is_old_and_only_that() {
     (1..=5).for_each(|v| runner.write(&format!("m v={v} {v}")));
     until("what is old is dropped", || {
         let dropped = metric(&runner, "bulkhead_journal_dropped_commits_total ").unwrap();
-        if dropped > 0.0 { Ok(()) } else { Err(dropped.to_string()) }
+        // One of them is the batch that the trigger has in hand.
+        if dropped >= 5.0 { Ok(()) } else { Err(dropped.to_string()) }
     });
     open(&runner);
     let line = runner.until_logged("gated", "commits were not delivered");
