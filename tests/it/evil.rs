@@ -1,6 +1,8 @@
 //! The attacks of `tests/evil`, as `bulkhead selftest --evil` makes them, in every mode that the machine offers. The head of
 //! each file says what comes of it.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -64,7 +66,8 @@ fn attack_all(mode: Mode) {
         arguments.extend(["--python", SYSTEM_PYTHON]);
     }
     let own = bulkhead(&arguments);
-    let mut command = if mode.as_user { given_up(&own) } else { own };
+    let installed = mode.as_user.then(Installed::new);
+    let mut command = installed.as_ref().map_or(own, |installed| installed.given_up(&arguments));
     command.env("BULKHEAD_TEST_SECRET", "hush").env("BULKHEAD_OTHER_SECRET", "hush, too");
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
@@ -76,11 +79,32 @@ fn attack_all(mode: Mode) {
     assert!(tried >= least, "{tried} attacks in {mode:?}: {said}");
 }
 
-/// The same command of an ordinary user.
-fn given_up(own: &Command) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid", USER, "--regid", USER, "--clear-groups", "--"]);
-    command.arg(own.get_program()).args(own.get_args()).env_clear();
-    command.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command
+/// The program where an ordinary user finds it, wherever the build lies.
+struct Installed(tempfile::TempDir);
+
+impl Installed {
+    fn new() -> Self {
+        let directory = tempfile::Builder::new().prefix("bulkhead-it-installed-").tempdir().unwrap();
+        std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+        let built = Path::new(env!("CARGO_BIN_EXE_bulkhead"));
+        for name in ["bulkhead", "libbulkhead_python_worker.so"] {
+            let (from, to) = (built.with_file_name(name), directory.path().join(name));
+            let from = if from.exists() { from } else { built.with_file_name("deps").join(name) };
+            // A second name takes no room, but only within one file system.
+            if std::fs::hard_link(&from, &to).is_err() {
+                std::fs::copy(&from, &to).unwrap();
+            }
+        }
+        Self(directory)
+    }
+
+    /// The command of an ordinary user.
+    fn given_up(&self, arguments: &[&str]) -> Command {
+        let own = bulkhead(arguments);
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", USER, "--regid", USER, "--clear-groups", "--"]);
+        command.arg(self.0.path().join("bulkhead")).args(own.get_args()).env_clear();
+        command.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command
+    }
 }
