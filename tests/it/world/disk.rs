@@ -1,7 +1,6 @@
 //! A runner whose disk fails when a test says so.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use super::{DB, Setup, TestRunner, run_installed};
 
@@ -54,7 +53,7 @@ impl Disk {
 pub(crate) fn with_disk(arguments: &[&str]) -> (TestRunner, Disk) {
     let setup = Setup::new().args(arguments);
     let (plan, directory) = (setup.root().join("faults"), setup.data_dir());
-    let preload = library();
+    let preload = library(setup.root());
     let before = format!(
         "export LD_PRELOAD='{}' FAULTS='{}' FAULTY_DIRECTORY='{}'",
         preload.display(),
@@ -66,18 +65,13 @@ pub(crate) fn with_disk(arguments: &[&str]) -> (TestRunner, Disk) {
     (runner, Disk { plan })
 }
 
-/// The preloaded library, compiled once for a run of the tests.
-fn library() -> &'static Path {
-    static LIBRARY: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
-    let (_, path) = LIBRARY.get_or_init(|| {
-        let directory = tempfile::Builder::new().prefix("bulkhead-it-disk-").tempdir().unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/it/world/disk.c");
-        let path = directory.path().join("disk.so");
-        let (source, target) = (source.to_str().unwrap(), path.to_str().unwrap());
-        let arguments = ["-shared", "-fPIC", "-O1", "-Wall", "-o", target, source, "-ldl"];
-        let compiled = run_installed(Path::new("cc"), &arguments);
-        assert_eq!(compiled.code, Some(0), "a C compiler, which building needs too: {compiled:?}");
-        (directory, path)
-    });
+/// The preloaded library, compiled for one runner: a directory for all of them would be left behind.
+fn library(root: &Path) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/it/world/disk.c");
+    let path = root.join("disk.so");
+    let (source, target) = (source.to_str().unwrap(), path.to_str().unwrap());
+    let arguments = ["-shared", "-fPIC", "-O1", "-Wall", "-o", target, source, "-ldl"];
+    let compiled = run_installed(Path::new("cc"), &arguments);
+    assert_eq!(compiled.code, Some(0), "a C compiler, which building needs too: {compiled:?}");
     path
 }
