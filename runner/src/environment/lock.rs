@@ -1,6 +1,8 @@
 //! What a resolver made of requirements: every package with its version, in the format of a requirements file with
 //! hashes, which both tools read and people know.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::requirements_file::{self, Item};
@@ -46,7 +48,19 @@ struct PipDownload {
 #[derive(Deserialize)]
 struct PipArchive {
     #[serde(default)]
-    hashes: std::collections::BTreeMap<String, String>,
+    hashes: BTreeMap<String, String>,
+    /// What pip before 23.1, as CPython 3.10 brings it, has instead: `sha256=…`.
+    hash: Option<String>,
+}
+
+impl PipArchive {
+    fn hashes(self) -> BTreeMap<String, String> {
+        let old = self.hash.as_deref().and_then(|hash| hash.split_once('='));
+        match old.filter(|_| self.hashes.is_empty()) {
+            Some((algorithm, digest)) => BTreeMap::from([(algorithm.to_owned(), digest.to_owned())]),
+            None => self.hashes,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -83,7 +97,7 @@ impl Lock {
                 None => url,
             };
             let pin = if is_direct { format!("@ {address}") } else { format!("=={}", metadata.version) };
-            let hashes = archive_info.map(|archive| archive.hashes).unwrap_or_default();
+            let hashes = archive_info.map(PipArchive::hashes).unwrap_or_default();
             let hashes = hashes.into_iter().map(|(algorithm, digest)| format!(" --hash={algorithm}:{digest}"));
             LockedPackage::parse(&requirements_file::normalise(&format!(
                 "{} {pin}{}",
@@ -203,7 +217,7 @@ mod tests {
         let report = r#"{"version": "1", "install": [
             {"download_info": {"url": "https://h/b-1-py3-none-any.whl", "archive_info": {"hashes": {"sha256": "bb"}}},
              "is_direct": false, "metadata": {"name": "Big_Name", "version": "1"}},
-            {"download_info": {"url": "https://u:p@h/a.whl", "archive_info": {"hashes": {"sha256": "aa"}}},
+            {"download_info": {"url": "https://u:p@h/a.whl", "archive_info": {"hash": "sha256=aa"}},
              "is_direct": true, "metadata": {"name": "a", "version": "2"}},
             {"download_info": {"url": "https://h/c", "vcs_info": {"vcs": "git", "commit_id": "0f"}},
              "is_direct": true, "metadata": {"name": "c", "version": "3"}}]}"#;
