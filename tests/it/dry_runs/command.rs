@@ -85,7 +85,12 @@ fn a_plugin_is_tried_without_a_server_and_nothing_is_left() {
     std::fs::write(&rows, "cpu v=1 1\ncpu v=3 2\n").unwrap();
     let (rows, cache) = (rows.to_str().unwrap(), setup.root().join("cache"));
     std::fs::create_dir_all(cache.join("bulkhead")).unwrap();
-    std::os::unix::fs::symlink(setup.data_dir().join("environments"), cache.join("bulkhead/environments")).unwrap();
+    let environments = setup.data_dir().join("environments");
+    if !environments.exists() {
+        // They are not shared with other tests here.
+        std::fs::create_dir_all(&environments).unwrap();
+    }
+    std::os::unix::fs::symlink(environments, cache.join("bulkhead/environments")).unwrap();
     let local = |arguments: &[&str], plugin: &str| {
         let mut command = bulkhead(&["test"]);
         command.args(arguments).args(["--local", "--json"]).arg(setup.plugin_dir().join(plugin));
