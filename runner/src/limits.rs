@@ -312,6 +312,13 @@ pub const WORKER_MEMORY_BYTES_MIN: u64 = 32 << 20;
 /// Most private memory that libraries may reserve and never touch, bytes; it is added to the memory that a trigger is granted.
 pub const WORKER_MEMORY_SLACK_BYTES: u64 = 256 << 20;
 
+/// Least processor time of a worker, thousandths of a processor. With less the kernel's period of 100 ms has less than a
+/// millisecond for it.
+pub const WORKER_CPU_THOUSANDTHS_MIN: u64 = 10;
+
+/// Most processors that a limit may name; more than any machine has.
+pub const WORKER_CPU_MAX: f64 = 65_536.0;
+
 /// Least number of processes and threads: process 1, the worker and its session's thread.
 pub const WORKER_PROCESSES_MIN: u64 = 4;
 

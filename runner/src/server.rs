@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulkhead_launcher::Launcher;
+use bulkhead_launcher::{Cgroups, Launcher};
 use futures_util::FutureExt;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
@@ -311,6 +311,7 @@ fn supervisor(
     registry: &Arc<WorkerRegistry>,
 ) -> Result<Supervisor, StartError> {
     let launcher = Launcher::of_this_binary().map_err(|error| StartError::new(error.to_string()))?;
+    let launcher = launcher.with_cgroups(Cgroups::discover());
     let watchdog = Watchdog::start().map_err(|error| StartError::new(format!("watchdog of memory: {error}")))?;
     let package = WorkerPackage::materialise(&node.directory.join("worker-package"), None)
         .map_err(|error| StartError::new(error.to_string()))?;

@@ -17,6 +17,7 @@ mod evil;
 mod faults;
 mod grpc;
 mod http_api;
+mod inside;
 mod install;
 mod lifecycle;
 mod plugin_files;

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
 
@@ -99,6 +100,25 @@ fn a_directory_is_written_to_once_it_was_granted_and_outlives_the_worker() {
 }
 
 #[test]
+fn a_secret_file_is_there_for_the_trigger_that_it_was_granted_to_and_for_no_other() {
+    let runner = with_plugin("return open(query['file']).read()");
+    let secrets = runner.root().join("secrets");
+    std::fs::create_dir(&secrets).unwrap();
+    let (token, other) = (secrets.join("token"), secrets.join("other"));
+    for file in [&token, &other] {
+        std::fs::write(file, "hush").unwrap();
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    std::fs::set_permissions(&secrets, std::fs::Permissions::from_mode(0o700)).unwrap();
+    runner.create(&trigger().setting("allow_read", json!([token])));
+    runner.create(&Trigger::new("q", "p.py", "request:q"));
+    runner.engine(&format!("p?file={}", token.display())).is(200, "hush");
+    runner.engine(&format!("p?file={}", other.display())).contains(500, "FileNotFoundError");
+    runner.engine(&format!("q?file={}", token.display())).contains(500, "FileNotFoundError");
+    assert!(!runner.stderr().contains("hush"), "{}", runner.stderr());
+}
+
+#[test]
 fn a_host_is_reached_by_name_once_it_was_granted() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = server.local_addr().unwrap().port();
@@ -115,6 +135,28 @@ fn a_host_is_reached_by_name_once_it_was_granted() {
     runner.engine(&format!("p?port={port}")).is(200, "PING");
     serving.join().unwrap();
     runner.stop_leaving_nothing();
+}
+
+#[test]
+fn where_hosts_cannot_be_told_apart_they_are_not_granted_one_by_one() {
+    let runner = Setup::without_namespaces().start();
+    runner.create_database(DB);
+    runner.plugin(
+        "p.py",
+        "import socket\ndef process_request(api, query, headers, body, args=None):\n    \
+                           return socket.create_connection(('127.0.0.1', int(query['port'])), 20).recv(5).decode()",
+    );
+    for hosts in [json!(["localhost:80"]), json!(["*.example.org"]), json!(["192.0.2.1:80"])] {
+        let refused = runner.try_create(&trigger().setting("allow_net", hosts));
+        refused.contains(400, "hosts cannot be granted one by one on this machine");
+        refused.contains(400, "grant all of the network with --allow-net, or none");
+    }
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    let serving = std::thread::spawn(move || server.accept().unwrap().0.write_all(b"hello").unwrap());
+    runner.create(&trigger().setting("allow_net", json!(true)));
+    runner.engine(&format!("p?port={port}")).is(200, "hello");
+    serving.join().unwrap();
 }
 
 /// Asks the worker's proxy, and connects through it.
@@ -197,11 +239,34 @@ fn grants_that_make_no_sense_are_refused() {
         ("allow_env", json!([""]), "not the name of an environment variable"),
         ("memory", json!("lots"), "write it as 64MB"),
         ("max_procs", json!(1), "at least 4"),
+        ("cpu", json!("lots"), "write it as 0.5 or 2"),
+        ("cpu", json!(0.001), "cpu in thousandths is 1; it must be at least 10"),
     ] {
         runner.try_create(&trigger().setting(name, value)).contains(400, words);
     }
     runner.create(&trigger().setting("allow_read", json!(["missing.toml"])));
     runner.engine("p").contains(500, "missing.toml` was granted and cannot be used: No such file");
+}
+
+#[test]
+fn a_limit_of_processor_time_is_held_by_the_kernel_or_the_author_reads_that_it_is_not() {
+    let runner = with_plugin(
+        "import time\nbegun, used = time.monotonic(), time.process_time()\nwhile time.monotonic() - begun < 1: pass\n\
+         return str(time.process_time() - used)",
+    );
+    let create = ["create", "trigger", "-d", DB, "--path", "p.py", "--trigger-spec", "request:p", "--cpu", "0.2", "p"];
+    assert_eq!(runner.cli(&create).code, Some(0));
+    let answer = runner.engine("p");
+    let got: f64 = answer.text().parse().unwrap();
+    let worker = &runner.workers("p")[0];
+    let (enforced, missing) = (worker["enforced"].as_str().unwrap(), worker["missing"].as_str().unwrap());
+    if enforced.contains("cpu=0.2") {
+        assert!(got < 0.5, "{got} seconds of one");
+        return;
+    }
+    let words = "cpu: a limit of processor time needs the cgroup controller `cpu`";
+    assert!(missing.contains(words) && enforced.contains("nice=10"), "{worker}");
+    runner.until_logged("p", &format!("WARN {words}"));
 }
 
 #[test]
@@ -263,7 +328,7 @@ fn the_doctor_finds_this_machine_well_and_names_what_is_missing_elsewhere() {
 fn an_operator_sets_a_ceiling_and_limits_for_those_that_name_none() {
     let setup = Setup::new();
     let file = setup.root().join("permissions.toml");
-    let policy = "[defaults]\nmemory = '96MB'\n[ceiling]\nallow_net = ['*.example.org']\nallow_read = ['config']\nmemory = '128MB'\n";
+    let policy = "[defaults]\nmemory = '96MB'\ncpu = 0.5\n[ceiling]\nallow_net = ['*.example.org']\nallow_read = ['config']\nmemory = '128MB'\ncpu = 1.5\n";
     std::fs::write(&file, policy).unwrap();
     let mut runner = setup.args(&["--permissions", file.to_str().unwrap()]).start();
     runner.create_database(DB);
@@ -277,6 +342,7 @@ fn an_operator_sets_a_ceiling_and_limits_for_those_that_name_none() {
         ("allow_write", json!(["config"]), "--allow-write=config"),
         ("allow_env", json!(["HOME"]), "--allow-env=HOME"),
         ("memory", json!("1GB"), "--memory=1073741824"),
+        ("cpu", json!(2), "--cpu=2"),
     ] {
         let words = format!("{flag} is more than this server's operator allows a trigger");
         runner.try_create(&trigger().setting(name, value)).contains(403, &words);

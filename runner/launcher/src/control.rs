@@ -40,6 +40,8 @@ pub enum Report {
         raw_status: i32,
         /// What it used.
         usage: Usage,
+        /// Processes of its group that the kernel has ended for their memory since the last report.
+        memory_kills: u64,
     },
     /// The worker has ended, and so has all that it had started.
     Exited {
@@ -51,6 +53,8 @@ pub enum Report {
         killed_descendants: u64,
         /// Children of the holder that had not ended when this was sent; it goes on for them.
         remaining_descendants: u64,
+        /// Processes of its group that the kernel has ended for their memory since the last report.
+        memory_kills: u64,
     },
 }
 

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::CloneFlags;
 use nix::sys::prctl;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{SigSet, Signal};
@@ -18,6 +19,8 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, getegid, geteuid};
 
 use crate::control::{LineDecoder, Order, Report, Step, Usage, encode};
+use crate::held_group::HeldGroup;
+use crate::launch::Assignment;
 use crate::limits::{CONTROL_MESSAGE_BYTES_MAX, POLICY_BYTES_MAX, SWEEP_PAUSE_MS, SWEEP_REPORT_AFTER};
 use crate::policy::{LaunchPolicy, PolicyError};
 use crate::raw::Reaped;
@@ -47,7 +50,8 @@ pub fn launcher_main() -> ExitCode {
         drop(writeln!(io::stderr(), "`__launch` is how the runner starts a worker; it cannot be used by hand"));
         return ExitCode::from(EXIT_MISUSE);
     };
-    match fork_worker(session, &control) {
+    let mut group = HeldGroup::default();
+    match fork_worker(session, &control, &mut group) {
         Ok(Side::Worker) => ExitCode::from(EXIT_NO_PROGRAM),
         Ok(Side::Init) => ExitCode::SUCCESS,
         Ok(Side::Holder(Child { pid, init, start, signals, listeners, reports_children })) => {
@@ -65,10 +69,12 @@ pub fn launcher_main() -> ExitCode {
                 status: None,
                 failure: None,
                 killed_inside: 0,
+                group,
             };
             holder.run()
         }
         Err(StepError { step, error }) => {
+            group.remove();
             report(&control, &Report::Failed { step, error: shorten(error) });
             ExitCode::SUCCESS
         }
@@ -99,9 +105,12 @@ struct Child {
 }
 
 /// Reads the policy, becomes a holder, and starts the worker in the best tier that the kernel grants.
-fn fork_worker(session: OwnedFd, control: &UnixStream) -> Result<Side, StepError> {
+fn fork_worker(session: OwnedFd, control: &UnixStream, held: &mut HeldGroup) -> Result<Side, StepError> {
     raw::close_from(FIRST_FOREIGN_FD).map_err(failed(Step::Descriptors))?;
-    let mut policy = read_policy().map_err(failed(Step::Policy))?;
+    let Assignment { policy, group } = read_assignment().map_err(failed(Step::Policy))?;
+    *held = HeldGroup::new(group.into_owned());
+    let mut policy = policy.into_owned();
+    policy.check().map_err(failed(Step::Policy))?;
     let null = File::options().read(true).write(true).open("/dev/null").map_err(failed(Step::Descriptors))?;
     dup2_stdin(&null).map_err(failed(Step::Descriptors))?;
 
@@ -112,7 +121,7 @@ fn fork_worker(session: OwnedFd, control: &UnixStream) -> Result<Side, StepError
         if let Some(emulation) = sandbox.emulate {
             emulate::apply(emulation).map_err(failed(Step::Policy))?;
         }
-        match fork_init(&policy, sandbox, control, &null)? {
+        match fork_init((&policy, sandbox), control, &null, held)? {
             Attempt::Inside => return Ok(Side::Init),
             Attempt::Worker => return Ok(Side::Worker),
             Attempt::Holder { pid, channel, start, listeners } => {
@@ -143,7 +152,7 @@ fn fork_worker(session: OwnedFd, control: &UnixStream) -> Result<Side, StepError
     let places =
         sandbox.as_ref().map(|sandbox| prepare_plain(sandbox, &report.missing)).transpose()?.unwrap_or_default();
     let parent = Pid::this();
-    let Some(worker) = raw::fork().map_err(failed(Step::Fork))? else {
+    let Some(worker) = held.fork(CloneFlags::empty(), &mut report).map_err(failed(Step::Fork))? else {
         let confinement = Confinement { parent, tier: Tier::Plain, sandbox: sandbox.as_ref(), places, report };
         let Err(failure) = worker::apply(&policy, confinement, &writer);
         writer.failed(failure);
@@ -195,10 +204,10 @@ enum Attempt {
 
 /// Starts process 1 in new namespaces and waits until it has set them up.
 fn fork_init(
-    policy: &LaunchPolicy,
-    sandbox: &Sandbox,
+    (policy, sandbox): (&LaunchPolicy, &Sandbox),
     control: &UnixStream,
     null: &File,
+    held: &HeldGroup,
 ) -> Result<Attempt, StepError> {
     let (channel, theirs) = UnixStream::pair().map_err(failed(Step::Namespaces))?;
     let (reader, writer) = io::pipe().map_err(failed(Step::Fork))?;
@@ -211,12 +220,13 @@ fn fork_init(
         // Whatever is wrong with the grants themselves is found in the other tier, too.
         Err(reason) => return Ok(Attempt::Refused(reason)),
     };
-    let pid = match raw::fork_into(namespaces) {
+    let mut report = StartReport::default();
+    let pid = match held.fork(namespaces, &mut report) {
         Ok(Some(pid)) => pid,
         Ok(None) => {
             drop((channel, reader));
             let init = Init { policy, sandbox, namespaces, user, group, owners, channel: theirs };
-            return Ok(inside(init, writer, null));
+            return Ok(inside(init, report, writer, null));
         }
         Err(error) => return Ok(Attempt::Refused(format!("clone: {error}"))),
     };
@@ -251,8 +261,7 @@ fn reap_init(pid: Pid) {
 }
 
 /// The life of process 1.
-fn inside(init: Init<'_>, writer: StartWriter, null: &File) -> Attempt {
-    let mut report = StartReport::default();
+fn inside(init: Init<'_>, mut report: StartReport, writer: StartWriter, null: &File) -> Attempt {
     let Some(places) = init.set_up(&mut report) else { return Attempt::Inside };
     let worker = match raw::fork() {
         Ok(Some(worker)) => worker,
@@ -286,16 +295,14 @@ fn receive(channel: &UnixStream) -> io::Result<(Option<Message>, Vec<OwnedFd>)> 
     Ok((serde_json::from_slice(line).ok(), fds))
 }
 
-fn read_policy() -> Result<LaunchPolicy, PolicyError> {
+fn read_assignment() -> Result<Assignment<'static>, PolicyError> {
     let mut json = Vec::new();
     let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(serde_json::Error::io)?;
     File::from(stdin).take(POLICY_BYTES_MAX as u64 + 1).read_to_end(&mut json).map_err(serde_json::Error::io)?;
     if json.len() > POLICY_BYTES_MAX {
         return Err(PolicyError::TooLarge { bytes: json.len(), max: POLICY_BYTES_MAX });
     }
-    let policy: LaunchPolicy = serde_json::from_slice(&json)?;
-    policy.check()?;
-    Ok(policy)
+    Ok(serde_json::from_slice(&json)?)
 }
 
 /// Makes this process the reaper of all its descendants, deaf to every signal that can be refused (a Ctrl-C
@@ -333,6 +340,7 @@ struct Holder {
     failure: Option<StepError>,
     /// Processes that process 1 had to kill.
     killed_inside: u64,
+    group: HeldGroup,
 }
 
 impl Holder {
@@ -423,7 +431,7 @@ impl Holder {
                     self.status = Some(self.ended_inside.unwrap_or(status));
                 }
                 Ok(Some(Reaped { pid, status, usage })) if self.reports_children && self.init.is_none() => {
-                    report(&self.control, &Report::ChildExited { pid: pid.as_raw(), raw_status: status, usage });
+                    self.report_child(pid.as_raw(), status, usage);
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => return false,
@@ -456,13 +464,12 @@ impl Holder {
     /// Takes in what process 1 has said. The last that it says before it ends itself is the worker's status; one that was
     /// killed has not said it.
     fn listen_inside(&mut self) {
-        let Some(mut channel) = self.init.as_ref() else { return };
         let mut buffer = [0; CONTROL_MESSAGE_BYTES_MAX];
         loop {
             while let Ok(Some(message)) = self.inside.next_message() {
                 match message {
                     Message::ChildEnded { pid, raw_status, usage } => {
-                        report(&self.control, &Report::ChildExited { pid, raw_status, usage });
+                        self.report_child(pid, raw_status, usage);
                     }
                     Message::Ended { raw_status, killed } => {
                         self.killed_inside = killed;
@@ -471,11 +478,17 @@ impl Holder {
                     Message::Ready | Message::Refused(_) | Message::Failed { .. } => {}
                 }
             }
+            let Some(mut channel) = self.init.as_ref() else { return };
             match channel.read(&mut buffer) {
                 Ok(bytes) if bytes > 0 => self.inside.push(&buffer[..bytes]),
                 Ok(_) | Err(_) => return,
             }
         }
+    }
+
+    fn report_child(&mut self, pid: i32, raw_status: i32, usage: Usage) {
+        let memory_kills = self.group.new_memory_kills();
+        report(&self.control, &Report::ChildExited { pid, raw_status, usage, memory_kills });
     }
 
     /// Kills and reaps until this process has no descendant, and reports.
@@ -491,6 +504,7 @@ impl Holder {
                 self.report_end(status, &killed, none_left);
             }
             if none_left {
+                self.group.remove();
                 return;
             }
             killed.append(&mut sweep::kill_descendants(&|_| true, &mut || {
@@ -513,6 +527,7 @@ impl Holder {
                 raw_status,
                 usage: usage(),
                 killed_descendants: self.killed_inside + killed.iter().filter(|pid| **pid != self.child).count() as u64,
+                memory_kills: self.group.new_memory_kills(),
                 remaining_descendants: if none_left { 0 } else { processes::children(Pid::this()).len() as u64 },
             },
         };

@@ -1,5 +1,6 @@
 //! The runner's side: starting a holder, reaping it, and sweeping what a killed holder left.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -16,12 +17,19 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
 
-use crate::limits::POLICY_BYTES_MAX;
+use crate::cgroup::{Cgroups, Group, GroupLimits, Leaf};
+use crate::limits::{NICE_INSTEAD_OF_CPU_LIMIT, POLICY_BYTES_MAX};
 use crate::policy::{LaunchPolicy, PolicyError};
 use crate::start::{CONTROL_FD, FIRST_FOREIGN_FD, SESSION_FD};
 use crate::sweep::{Swept, kill_descendants};
 use crate::{LAUNCH_ARGUMENT, processes, raw};
+
+/// What a worker with a limit of processor time reads where there is no group to hold it. All read the same, so that it is said
+/// aloud once.
+const CPU_NOT_LIMITED: &str = "cpu: a limit of processor time needs the cgroup controller `cpu`; without it such a worker only \
+                               gives way to others";
 
 /// Holders of this process that were not reaped yet. Children belong to the process and not to a
 /// [`Launcher`], hence the only global. The lock is held while a holder is started, so that a sweep never
@@ -32,6 +40,8 @@ static HOLDERS: Mutex<BTreeSet<Pid>> = Mutex::new(BTreeSet::new());
 #[derive(Debug)]
 pub struct Launcher {
     executable: PathBuf,
+    /// Where groups for workers are made, or why nowhere.
+    cgroups: Result<Cgroups, String>,
     /// Children from before: a shell that became the runner by `exec` leaves its own.
     inherited: BTreeSet<Pid>,
 }
@@ -50,6 +60,8 @@ pub struct Launched {
     pub stdout: OwnedFd,
     /// The same for standard error.
     pub stderr: OwnedFd,
+    /// Its group. The holder removes it; one that was killed leaves it.
+    pub group: Option<Leaf>,
 }
 
 /// A worker that could not even be given to a holder. What fails later comes as [`crate::Report::Failed`].
@@ -84,7 +96,14 @@ impl Launcher {
     pub fn new(executable: PathBuf) -> Result<Self, LaunchError> {
         prctl::set_child_subreaper(true).map_err(|errno| LaunchError::Subreaper(errno.into()))?;
         let inherited = processes::children(Pid::this()).into_iter().filter(|pid| !holders().contains(pid)).collect();
-        Ok(Self { executable, inherited })
+        let cgroups = Err("the runner has not looked for any".to_owned());
+        Ok(Self { executable, cgroups, inherited })
+    }
+
+    /// The same with groups for workers whose policy has limits for one, or the reason that there are none.
+    #[must_use]
+    pub fn with_cgroups(self, cgroups: Result<Cgroups, String>) -> Self {
+        Self { cgroups, ..self }
     }
 
     /// A launcher that executes the binary of this very process, also after its file was replaced or
@@ -103,7 +122,24 @@ impl Launcher {
     /// The policy cannot work, or the kernel has no descriptors or processes left.
     pub fn launch(&self, policy: &LaunchPolicy, session: OwnedFd) -> Result<Launched, LaunchError> {
         policy.check()?;
-        let policy = policy_file(policy)?;
+        let group = policy.group.map_or_else(Group::default, |limits| self.group(&limits));
+        let leaf = group.leaf.clone();
+        let mut policy = Cow::Borrowed(policy);
+        if group.missing.iter().any(|layer| layer.starts_with("cpu: ")) {
+            // What cannot be withheld from the worker is at least given to others first.
+            policy.to_mut().nice.get_or_insert(NICE_INSTEAD_OF_CPU_LIMIT);
+        }
+        self.launch_in(policy, session, group).inspect_err(|_| drop(leaf.map(|leaf| leaf.remove())))
+    }
+
+    fn launch_in(
+        &self,
+        policy: Cow<'_, LaunchPolicy>,
+        session: OwnedFd,
+        group: Group,
+    ) -> Result<Launched, LaunchError> {
+        let policy = policy_file(&Assignment { policy, group: Cow::Borrowed(&group) })?;
+        let group = group.leaf;
         let (control, holders_control) = UnixStream::pair()?;
         control.set_nonblocking(true)?;
         let (stdout, workers_stdout) = io::pipe()?;
@@ -112,7 +148,24 @@ impl Launcher {
         let given =
             [policy.as_fd(), workers_stdout.as_fd(), workers_stderr.as_fd(), session.as_fd(), holders_control.as_fd()];
         let holder = self.spawn(given)?;
-        Ok(Launched { holder, control, stdout: non_blocking(stdout)?, stderr: non_blocking(stderr)? })
+        Ok(Launched { holder, control, stdout: non_blocking(stdout)?, stderr: non_blocking(stderr)?, group })
+    }
+
+    /// A group with these limits, or what stands in for it.
+    fn group(&self, limits: &GroupLimits) -> Group {
+        let mut group = match &self.cgroups {
+            Ok(cgroups) => cgroups.group(limits),
+            Err(reason) => Group { missing: vec![format!("cgroup: {reason}")], ..Group::default() },
+        };
+        if let Some(thousandths) = limits.cpu_thousandths {
+            let limit = f64::from(thousandths) / 1_000.0;
+            if group.enforced.iter().any(|word| word.contains("cpu.max:")) {
+                group.enforced.push(format!("cpu={limit}"));
+            } else {
+                group.missing.push(CPU_NOT_LIMITED.to_owned());
+            }
+        }
+        group
     }
 
     /// Starts the binary with `given` as its descriptors 0 to 4, an empty environment and clean signals.
@@ -192,9 +245,16 @@ fn holders() -> MutexGuard<'static, BTreeSet<Pid>> {
     HOLDERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What a launcher is told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Assignment<'a> {
+    pub(crate) policy: Cow<'a, LaunchPolicy>,
+    pub(crate) group: Cow<'a, Group>,
+}
+
 /// The policy as a file in memory: unlike a pipe it takes any size without somebody who writes meanwhile.
-fn policy_file(policy: &LaunchPolicy) -> Result<File, LaunchError> {
-    let json = serde_json::to_vec(policy).map_err(PolicyError::from)?;
+fn policy_file(assignment: &Assignment<'_>) -> Result<File, LaunchError> {
+    let json = serde_json::to_vec(assignment).map_err(PolicyError::from)?;
     if json.len() > POLICY_BYTES_MAX {
         return Err(PolicyError::TooLarge { bytes: json.len(), max: POLICY_BYTES_MAX }.into());
     }

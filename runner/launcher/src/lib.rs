@@ -29,9 +29,11 @@
 //!
 //! All `unsafe` of the crate stands in one private file, `raw.rs`.
 
+mod cgroup;
 mod control;
 mod exit;
 mod fork;
+mod held_group;
 mod holder;
 mod launch;
 pub mod limits;
@@ -46,6 +48,7 @@ mod start;
 mod sweep;
 mod worker;
 
+pub use cgroup::{Cgroups, GroupLimits, Leaf};
 pub use control::{ControlError, Order, Report, ReportDecoder, Step, Usage, encode_order};
 pub use exit::{Exit, describe_exit};
 pub use fork::{ForkedProcess, ProcessKiller};

@@ -54,3 +54,7 @@ pub const OOM_SCORE_ADJ: i32 = 1000;
 
 /// Files that a worker creates are for its own user only.
 pub const UMASK: u32 = 0o077;
+
+/// Niceness of a worker whose processor time is to be limited and cannot be: with it the kernel gives it about a tenth of the
+/// share of a process of the usual niceness, where both want to run.
+pub const NICE_INSTEAD_OF_CPU_LIMIT: i32 = 10;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup::GroupLimits;
 use crate::limits;
 use crate::sandbox::Sandbox;
 
@@ -32,6 +33,9 @@ pub struct LaunchPolicy {
     /// Preference of the out-of-memory killer, -1000 to 1000; `None` keeps the runner's. Missing
     /// permission is reported, not an error.
     pub oom_score_adj: Option<i32>,
+    /// What the worker with all that it starts may use, where the runner was given control groups; what stands above holds
+    /// without them, too.
+    pub group: Option<GroupLimits>,
     /// Whether the program makes processes of its own that the runner treats as workers, each left to this process's reaper:
     /// their ends are then reported, as [`crate::Report::ChildExited`].
     pub reports_children: bool,
@@ -52,6 +56,7 @@ impl LaunchPolicy {
             umask: limits::UMASK,
             nice: None,
             oom_score_adj: Some(limits::OOM_SCORE_ADJ),
+            group: None,
             reports_children: false,
             sandbox: None,
         }

@@ -1,9 +1,11 @@
 //! Every system call for which there is no safe wrapper, each behind a safe function.
 #![expect(unsafe_code, reason = "JUSTIFICATION: neither std nor nix wraps these calls safely; each block is one call")]
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -166,15 +168,39 @@ pub(crate) fn default_signals() {
     }
 }
 
-/// Forks into new namespaces, as `fork` does with `clone` flags on top; `None` in the child. Only for
-/// [`crate::launcher_main`], whose process has one thread.
-pub(crate) fn fork_into(namespaces: CloneFlags) -> io::Result<Option<Pid>> {
-    let flags = libc::c_long::from(namespaces.bits() | libc::SIGCHLD);
-    // SAFETY: without CLONE_VM and without a stack this is `fork`: the child goes on with a copy of this
-    // one-threaded process. What the C library remembers of the thread's id is not used by anything here.
-    let pid = Errno::result(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })?;
-    let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
+/// Forks into new namespaces, as `fork` does with `clone` flags on top, and into a control group, whose directory it is;
+/// `None` in the child. Only for [`crate::launcher_main`], whose process has one thread.
+pub(crate) fn fork_into(namespaces: CloneFlags, group: Option<BorrowedFd<'_>>) -> io::Result<Option<Pid>> {
+    /// A flag of `clone3` alone, beyond what libc's own type for it holds.
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+    let pid = match group {
+        None => {
+            let flags = libc::c_long::from(namespaces.bits() | libc::SIGCHLD);
+            // SAFETY: without CLONE_VM and without a stack this is `fork`: the child goes on with a copy of this
+            // one-threaded process. What the C library remembers of the thread's id is not used by anything here.
+            unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) }
+        }
+        Some(group) => {
+            // SAFETY: a structure of numbers, for which zero is valid.
+            let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+            arguments.flags = u64::from(namespaces.bits().cast_unsigned()) | CLONE_INTO_CGROUP;
+            arguments.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
+            arguments.cgroup = u64::try_from(group.as_raw_fd()).map_err(io::Error::other)?;
+            // SAFETY: as above; the structure and its size agree, and the descriptor lives as long as the borrow.
+            unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) }
+        }
+    };
+    let pid = libc::pid_t::try_from(Errno::result(pid)?).map_err(io::Error::other)?;
     Ok((pid != 0).then(|| Pid::from_raw(pid)))
+}
+
+/// Whether an extended attribute of a file has this value.
+pub(crate) fn attribute_is(path: &Path, name: &CStr, value: &[u8]) -> bool {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
+    let mut buffer = [0_u8; 64];
+    // SAFETY: both names are C strings; the kernel writes at most the given number of bytes.
+    let length = unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) };
+    usize::try_from(length).is_ok_and(|length| buffer.get(..length) == Some(value))
 }
 
 /// Waits for any child to end.

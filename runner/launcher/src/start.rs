@@ -29,6 +29,11 @@ pub(crate) struct StartReport {
 }
 
 impl StartReport {
+    /// Whether the worker's group has a limit in this file.
+    pub(crate) fn group_has(&self, file: &str) -> bool {
+        self.enforced.iter().any(|word| word.starts_with("cgroup=") && word.contains(file))
+    }
+
     /// Enters an optional setting on the side that `result` (set, and read back as wanted) says.
     pub(crate) fn note(&mut self, name: &str, value: i32, result: std::io::Result<bool>) {
         match result {

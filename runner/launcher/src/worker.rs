@@ -63,9 +63,13 @@ pub(crate) fn apply(
     let mut resources = policy.resources;
     if sandbox.is_some() && tier == Tier::Plain && !geteuid().is_root() && resources.processes.take().is_some() {
         // The kernel counts a user's processes and threads together, and this user's are the runner's, too.
-        report
-            .missing
-            .push("processes: all workers have the same user, so the number cannot be limited for one".into());
+        if report.group_has("pids.max") {
+            report.enforced.push("processes=cgroup".into());
+        } else {
+            report
+                .missing
+                .push("processes: all workers have the same user, so the number cannot be limited for one".into());
+        }
     }
     report.enforced.extend(at(Step::ResourceLimits, set_limits(&resources))?);
 

@@ -1,6 +1,6 @@
 //! `bulkhead doctor`: what of the sandbox this machine grants, found out by doing, and a dozen attacks on it.
 
-use bulkhead_launcher::{Launcher, ProbeResult};
+use bulkhead_launcher::{Cgroups, Launcher, ProbeResult};
 use clap::Args;
 
 use super::output::{CliError, say};
@@ -23,7 +23,7 @@ struct Layer {
     remedy: &'static str,
 }
 
-const LAYERS: [Layer; 11] = [
+const LAYERS: [Layer; 12] = [
     Layer {
         name: "namespaces",
         enforced: &["mount_namespace", "pid_namespace", "network_namespace"],
@@ -63,14 +63,17 @@ const LAYERS: [Layer; 11] = [
     Layer {
         name: "cgroup",
         enforced: &["cgroup="],
-        missing: &["cgroup"],
-        remedy: "not used by this version; memory and processes are limited for each process",
+        missing: &["cgroup:"],
+        remedy: "run the server as a service with `Delegate=memory pids cpu` (deploy/bulkhead.service), or try it with \
+                 `systemd-run --pipe -p 'Delegate=memory pids cpu' bulkhead doctor`; until then rlimits and a watchdog limit memory",
     },
+    Layer { name: "cpu limit", enforced: &["cpu="], missing: &["cpu:"], remedy: "as for cgroup" },
 ];
 
 /// Runs the command.
 pub(super) async fn run(args: DoctorArgs) -> Result<(), CliError> {
     let launcher = Launcher::of_this_binary().map_err(|error| CliError::new(error.to_string()))?;
+    let launcher = launcher.with_cgroups(Cgroups::discover());
     let emulate = args.sandbox_emulate.map(EmulationName::emulation);
     let found = tokio::task::spawn_blocking(move || {
         let examination = examine(&launcher, emulate)?;

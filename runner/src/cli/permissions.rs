@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::output::note;
-use crate::trigger::{NetPermission, Permissions, parse_size};
+use crate::trigger::{NetPermission, Permissions, parse_cpu, parse_size};
 
 /// Grants and limits of a trigger.
 #[derive(Debug, Clone, Args)]
@@ -31,6 +31,10 @@ pub(super) struct PermissionArgs {
     /// Memory of one worker and all that it starts, such as `512MB`, files in `/tmp` included; the server's default otherwise.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     memory: Option<u64>,
+    /// Processors that one worker and all that it starts may keep busy, such as `0.5`. Without delegated control groups it only
+    /// gives way to others, which `bulkhead doctor` tells.
+    #[arg(long, value_name = "N", value_parser = parse_cpu)]
+    cpu: Option<u32>,
     /// Processes and threads of one worker.
     #[arg(long, value_name = "N")]
     max_procs: Option<u64>,
@@ -63,6 +67,7 @@ impl PermissionArgs {
             allow_env: self.allow_env,
             allow_run: self.allow_run,
             memory: self.memory,
+            cpu: self.cpu,
             max_procs: self.max_procs,
             max_files: self.max_files,
             tmp_size: self.tmp_size,

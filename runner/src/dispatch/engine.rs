@@ -40,7 +40,7 @@ use crate::limits;
 use crate::logs::LogStore;
 use crate::metrics::Metrics;
 use crate::plugin_files::PluginFiles;
-use crate::supervisor::{EnvironmentState, Supervisor, check_ceiling};
+use crate::supervisor::{EnvironmentState, Supervisor, check_ceiling, hosts_cannot_be_granted};
 use crate::trigger::{PluginLocation, TriggerDefinition, TriggerId, TriggerKind};
 
 /// What an engine is made of.
@@ -256,6 +256,9 @@ impl Engine {
         definition.check_name()?;
         definition.permissions.check()?;
         check_ceiling(&self.parts.supervisor, &definition.permissions, self.parts.files.plugin_dir())?;
+        if let Some(reason) = hosts_cannot_be_granted(&self.parts.supervisor, &definition.permissions) {
+            return Err(EngineError::Settings(reason));
+        }
         own_requirements(&definition.requirements)?;
         definition.delivery.check(&definition.spec, failure::is_word).map_err(EngineError::Settings)?;
         self.check_database(&definition.id)?;

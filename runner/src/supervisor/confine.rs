@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use bulkhead_launcher::{Access, Endpoint, LaunchPolicy, Network, PathGrant, Sandbox, SeccompProfile, seccomp_filters};
+use bulkhead_launcher::{
+    Access, Endpoint, GroupLimits, LaunchPolicy, Network, PathGrant, Sandbox, SeccompProfile, seccomp_filters,
+};
 use uuid::Uuid;
 
 use super::forward::{PROXY_HOST, PROXY_PORT};
+use super::watchdog::kill_beyond;
 use super::{Supervisor, WorkerSpec};
 use crate::environment::{Environment, is_for_tools_only};
 use crate::limits;
@@ -43,9 +46,23 @@ pub(super) fn policy(
     policy.resources.data_bytes = Some(memory.saturating_add(limits::WORKER_MEMORY_SLACK_BYTES));
     policy.resources.data_bytes_at_start = Some(memory.saturating_add(limits::WORKER_MEMORY_UNTOUCHED_BYTES));
     policy.resources.address_space_bytes = Some(memory.saturating_mul(4).max(ADDRESS_SPACE_BYTES_MIN));
+    policy.group = Some(group(supervisor, spec));
     policy.env = variables(spec, environment);
     policy.sandbox = Some(sandbox(supervisor, spec, environment, plugin, scratch)?);
     Ok(policy)
+}
+
+/// What the kernel holds a worker with all that it starts to, where there are control groups. The worker's own process meets
+/// its own limit of memory first, so that its plugin can be told.
+fn group(supervisor: &Supervisor, spec: &WorkerSpec) -> GroupLimits {
+    let processes = spec.permissions.max_procs.unwrap_or(limits::WORKER_PROCESSES);
+    GroupLimits {
+        memory_bytes: Some(kill_beyond(memory(supervisor, spec))),
+        // And process 1.
+        processes: Some(processes.saturating_add(1)),
+        cpu_thousandths: spec.permissions.cpu,
+        ends_together: true,
+    }
 }
 
 /// Compares what a trigger is granted with what the operator allows.
@@ -59,6 +76,18 @@ pub fn check_ceiling(
 ) -> Result<(), BeyondCeiling> {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     supervisor.settings.permission_policy.check(permissions, plugin_dir, &real)
+}
+
+/// Why the hosts of a grant cannot be told from others on this machine; nothing where they can, or where none are named.
+#[must_use]
+pub fn hosts_cannot_be_granted(supervisor: &Supervisor, permissions: &Permissions) -> Option<String> {
+    let named = !permissions.allow_all && !permissions.allow_net.is_none() && !permissions.allow_net.is_all();
+    let lost = supervisor.registry.lost_layers();
+    let reason = lost.iter().find(|layer| layer.starts_with("namespaces")).filter(|_| named)?;
+    Some(format!(
+        "hosts cannot be granted one by one on this machine, because the kernel grants no network namespace ({reason}); \
+         grant all of the network with --allow-net, or none; `bulkhead doctor` tells how to get namespaces"
+    ))
 }
 
 /// What the process of a zygote starts with: the same, and what it needs to fork workers.
@@ -75,6 +104,15 @@ pub(super) fn zygote_policy(
     // The kernel counts the processes and threads of all workers together, of the zygote, and of a copy that is being made.
     let workers = u64::try_from(workers_max).unwrap_or(u64::MAX);
     policy.resources.processes = policy.resources.processes.map(|each| each.saturating_mul(workers).saturating_add(2));
+    if let Some(group) = &mut policy.group {
+        // All are in one group: moving each copy into its own takes longer than making it. A worker is held to its own share
+        // of memory by the watchdog.
+        group.memory_bytes = group.memory_bytes.map(|each| each.saturating_mul(workers.saturating_add(1)));
+        group.processes = policy.resources.processes.map(|all| all.saturating_add(1));
+        let many = u32::try_from(workers_max).unwrap_or(u32::MAX);
+        group.cpu_thousandths = group.cpu_thousandths.map(|each| each.saturating_mul(many));
+        group.ends_together = false;
+    }
     if let Some(sandbox) = &mut policy.sandbox {
         sandbox.filters = seccomp_filters(profile(&sandbox.network, false, true))?;
     }
@@ -217,6 +255,8 @@ fn variables(spec: &WorkerSpec, environment: &Environment) -> BTreeMap<String, S
     // Several workers share the machine; numeric libraries would otherwise start a thread a core in each of them, and
     // their allocators reserve memory that counts against the limits.
     set("OPENBLAS_NUM_THREADS", "1");
+    // It would start a program to count them, and complain that it may not.
+    set("LOKY_MAX_CPU_COUNT", "1");
     set("MALLOC_ARENA_MAX", "2");
     set("ARROW_DEFAULT_MEMORY_POOL", "system");
     if needs_proxy(&spec.permissions) {

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bulkhead_launcher::{
-    Access, Emulation, LaunchPolicy, Launched, Launcher, Network, PathGrant, ProbeResult, ProbeTargets, Report,
-    ReportDecoder, Sandbox, SeccompProfile, read_probe, seccomp_filters,
+    Access, Emulation, GroupLimits, LaunchPolicy, Launched, Launcher, Network, PathGrant, ProbeResult, ProbeTargets,
+    Report, ReportDecoder, Sandbox, SeccompProfile, read_probe, seccomp_filters,
 };
 use tempfile::TempDir;
 
@@ -20,6 +20,9 @@ use crate::limits;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Starts of each kind that are timed. The fastest counts: whatever else the machine does only slows them down.
 const TIMED_STARTS: usize = 5;
+
+/// Processor time that the probe is limited to, thousandths: more than it needs.
+const CPU_THOUSANDTHS: u32 = 1_000;
 
 /// What was found.
 #[derive(Debug)]
@@ -115,6 +118,12 @@ fn trial(emulate: Option<Emulation>) -> Result<Trial, String> {
     let mut policy = LaunchPolicy::new(&program, "/");
     policy.args = ProbeTargets { listener: address, victim }.arguments();
     policy.resources.processes = Some(limits::WORKER_PROCESSES);
+    policy.group = Some(GroupLimits {
+        memory_bytes: Some(limits::WORKER_MEMORY_BYTES),
+        processes: Some(limits::WORKER_PROCESSES),
+        cpu_thousandths: Some(CPU_THOUSANDTHS),
+        ends_together: true,
+    });
     let filters =
         seccomp_filters(SeccompProfile { subprocesses: false, internet_sockets: false, forks_workers: false })
             .map_err(|error| failed("system call filters", &error))?;

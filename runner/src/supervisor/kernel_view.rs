@@ -24,8 +24,16 @@ pub fn kernel_view(pid: i32) -> Option<String> {
             theirs.is_some() && theirs != ours
         })
         .collect();
+    words.extend(group(&proc).map(|group| format!("cgroup={group}")));
     words.push(format!("namespaces={}", if own.is_empty() { "none".to_owned() } else { own.join("+") }));
     Some(words.join(" "))
+}
+
+/// Its control group of version 2, without what stands above it.
+fn group(proc: &Path) -> Option<String> {
+    let groups = fs::read_to_string(proc.join("cgroup")).ok()?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    Some(path.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("/").to_owned())
 }
 
 /// `Name:<tab>value`, as `Name=value`; only the first of several values.

@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-pub use confine::{check_ceiling, free_user};
+pub use confine::{check_ceiling, free_user, hosts_cannot_be_granted};
 pub use end::WorkerEnd;
 pub use examine::{Examination, StartTimes, examine, time_starts};
 pub use kernel_view::{ProcessUsage, kernel_view, process_usage};

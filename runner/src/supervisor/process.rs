@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bulkhead_launcher::{
-    Endpoint, LaunchError, LaunchPolicy, Launcher, MemoryGauge, Network, Order, Pid, Report, ReportDecoder, Sandbox,
-    Usage, encode_order, receive_with,
+    Endpoint, LaunchError, LaunchPolicy, Launcher, Leaf, MemoryGauge, Network, Order, Pid, Report, ReportDecoder,
+    Sandbox, Usage, encode_order, receive_with,
 };
 use tokio::io::Interest;
 use tokio::net::UnixStream;
@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::forward::Forwards;
 use super::stdio::{self, Tail};
 use super::watchdog::{Excess, Kill, Watch, Watchdog};
-use super::zygote::Forked;
+use super::zygote::{Forked, ForkedEnd};
 use crate::logs::{Level, LogWriter, Source};
 use crate::trigger::{HostPattern, Permissions};
 
@@ -64,6 +64,8 @@ struct Launched {
     /// What its proxy lets through.
     granted: Arc<[HostPattern]>,
     forwards: Forwards,
+    /// Its control group.
+    group: Option<Leaf>,
     /// Directory of its temporary files, where there are no mount namespaces.
     scratch: Option<PathBuf>,
     log: LogWriter,
@@ -72,8 +74,8 @@ struct Launched {
 /// How a process tree ended.
 #[derive(Debug, Clone)]
 pub(super) enum ProcessEnd {
-    /// The program ran and ended with this raw wait status.
-    Exited { raw_status: i32, usage: Usage },
+    /// The program ran and ended with this raw wait status; the kernel ended so many processes of its group for their memory.
+    Exited { raw_status: i32, usage: Usage, memory_kills: u64 },
     /// The program never ran.
     NotStarted(String),
     /// The holder was killed, and everything with it.
@@ -106,15 +108,25 @@ impl WorkerProcess {
                 .await
                 .map_err(|error| LaunchError::Descriptors(io::Error::other(error)))??
         };
-        let bulkhead_launcher::Launched { holder, control, stdout, stderr, .. } = started;
+        let bulkhead_launcher::Launched { holder, control, stdout, stderr, group, .. } = started;
         let (stderr, output) = drains(stdout, stderr, &log, tracker);
         let control = UnixStream::from_std(control).map_err(LaunchError::Descriptors)?;
         let decoder = ReportDecoder::new();
         let forwards = Forwards::default();
         let granted = permissions.allow_net.patterns().unwrap_or_default().into();
-        let launched =
-            Launched { launcher, holder, control, decoder, endpoints, granted, forwards, scratch, log: log.clone() };
-        Ok(Self { tree: Tree::Launched(Box::new(launched)), stderr, output, watch: None, log })
+        let tree = Launched {
+            launcher,
+            holder,
+            control,
+            decoder,
+            endpoints,
+            granted,
+            forwards,
+            group,
+            scratch,
+            log: log.clone(),
+        };
+        Ok(Self { tree: Tree::Launched(Box::new(tree)), stderr, output, watch: None, log })
     }
 
     /// Takes over a process that a zygote has forked, with the reading ends of its standard output and error.
@@ -136,8 +148,9 @@ impl WorkerProcess {
                 let Some(end) = &mut forked.end else { return Err(ProcessEnd::HolderKilled) };
                 let ended = end.await;
                 forked.end = None;
-                let (raw_status, usage) = ended.map_err(|_| ProcessEnd::HolderKilled)?;
-                Ok(Report::Exited { raw_status, usage, killed_descendants: 0, remaining_descendants: 0 })
+                let ForkedEnd { raw_status, usage, memory_kills } = ended.map_err(|_| ProcessEnd::HolderKilled)?;
+                let (killed_descendants, remaining_descendants) = (0, 0);
+                Ok(Report::Exited { raw_status, usage, killed_descendants, remaining_descendants, memory_kills })
             }
         }
     }
@@ -165,7 +178,9 @@ impl WorkerProcess {
             match self.report().await {
                 Ok(Report::Started { .. } | Report::ChildExited { .. }) => {}
                 Ok(Report::Failed { step, error }) => return ProcessEnd::NotStarted(format!("{step}: {error}")),
-                Ok(Report::Exited { raw_status, usage, .. }) => return ProcessEnd::Exited { raw_status, usage },
+                Ok(Report::Exited { raw_status, usage, memory_kills, .. }) => {
+                    return ProcessEnd::Exited { raw_status, usage, memory_kills };
+                }
                 Err(end) => return end,
             }
         }
@@ -270,6 +285,11 @@ impl Launched {
             let _ = timeout(KILL_REPORT_TIMEOUT, async { while self.report().await.is_ok() {} }).await;
         }
         self.reap().await;
+        if let Some(group) = self.group.take()
+            && let Err(error) = group.remove()
+        {
+            tracing::warn!("control group of a worker in {}: {error}", group.directory().display());
+        }
         if let Some(scratch) = self.scratch.take() {
             // It is there only where the launcher needed it.
             if let Err(error) = tokio::fs::remove_dir_all(&scratch).await

@@ -162,7 +162,7 @@ async fn fork(
     let process = WorkerProcess::forked(forked, outputs, spec.log.clone(), &supervisor.tracker);
     let id = Uuid::now_v7();
     let mut worker = worker((supervisor, nursery), spec, (environment, plugin), (id, process, ours));
-    let started = worker.on_report(Ok(Report::Started { worker_pid, enforced, missing }));
+    let started = worker.on_report(Ok(Report::Started { worker_pid, enforced, missing }), spec);
     debug_assert!(started.is_ok(), "a start is no end");
     Ok(Some(worker))
 }
@@ -235,14 +235,18 @@ fn worker(
         opened: Some(endpoint.opened),
         verdict: endpoint.verdict,
         channel: None,
-        terms: Terms { memory: confine::memory(supervisor, spec), may_fork: confine::may_fork(spec) },
+        terms: Terms {
+            memory: confine::memory(supervisor, spec),
+            may_fork: confine::may_fork(spec),
+            cpu_is_limited: spec.permissions.cpu.is_some(),
+        },
         supervisor: supervisor.clone(),
     }
 }
 
 /// Waits for the first words and answers them with the order to load the plugin.
 async fn greet(worker: &mut Worker, spec: &WorkerSpec, load: LoadTrigger) -> Result<(), Ended> {
-    open_session(worker).await?;
+    open_session(worker, spec).await?;
     let hello = loop {
         match worker.step(spec).await? {
             Step::Greeted(hello) => break hello,
@@ -272,7 +276,7 @@ async fn greet(worker: &mut Worker, spec: &WorkerSpec, load: LoadTrigger) -> Res
 }
 
 /// Waits until the worker opens its session, or is gone.
-async fn open_session(worker: &mut Worker) -> Result<(), Ended> {
+async fn open_session(worker: &mut Worker, spec: &WorkerSpec) -> Result<(), Ended> {
     let Some(mut opened) = worker.opened.take() else { return Ok(()) };
     loop {
         tokio::select! {
@@ -289,7 +293,7 @@ async fn open_session(worker: &mut Worker) -> Result<(), Ended> {
                     Err(Ended { end, process })
                 }
             },
-            report = worker.process.report() => worker.on_report(report)?,
+            report = worker.process.report() => worker.on_report(report, spec)?,
         }
     }
 }
@@ -315,7 +319,7 @@ async fn loaded(worker: &mut Worker, spec: &WorkerSpec) -> Result<(), Ended> {
 
 impl Worker {
     /// Takes in a report of the holder.
-    pub(super) fn on_report(&mut self, report: Result<Report, ProcessEnd>) -> Result<(), Ended> {
+    pub(super) fn on_report(&mut self, report: Result<Report, ProcessEnd>, spec: &WorkerSpec) -> Result<(), Ended> {
         let ended = |process| Err(Ended { end: None, process: Some(process) });
         match report {
             Ok(Report::Started { worker_pid, enforced, missing }) => {
@@ -323,6 +327,11 @@ impl Worker {
                 let own_root = enforced.iter().any(|layer| layer.starts_with("root=own"));
                 let gauge = MemoryGauge::new(worker_pid, self.terms.may_fork, own_root);
                 self.process.watch(&self.supervisor.watchdog, gauge, self.terms.memory);
+                if self.terms.cpu_is_limited
+                    && let Some(lost) = missing.iter().find(|layer| layer.starts_with("cpu: "))
+                {
+                    spec.log.runner(crate::logs::Level::Warn, None, lost.as_str());
+                }
                 self.supervisor.registry.update(self.id, |row| {
                     row.pid = Some(worker_pid);
                     row.enforced = enforced;
@@ -332,7 +341,9 @@ impl Worker {
             }
             Ok(Report::Failed { step, error }) => ended(ProcessEnd::NotStarted(format!("{step}: {error}"))),
             Ok(Report::ChildExited { .. }) => Ok(()),
-            Ok(Report::Exited { raw_status, usage, .. }) => ended(ProcessEnd::Exited { raw_status, usage }),
+            Ok(Report::Exited { raw_status, usage, memory_kills, .. }) => {
+                ended(ProcessEnd::Exited { raw_status, usage, memory_kills })
+            }
             Err(end) => ended(end),
         }
     }
@@ -341,7 +352,7 @@ impl Worker {
     pub(super) async fn step(&mut self, spec: &WorkerSpec) -> Result<Step, Ended> {
         loop {
             match self.next_event().await {
-                Event::Report(report) => self.on_report(report)?,
+                Event::Report(report) => self.on_report(report, spec)?,
                 Event::Fact(fact) => {
                     if let Some(step) = self.accept(fact, spec).await? {
                         return Ok(step);

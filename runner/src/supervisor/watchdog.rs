@@ -210,7 +210,7 @@ impl Watched {
 }
 
 /// Memory beyond which a worker is ended, bytes: far enough from the limit that its own process meets the kernel's first.
-fn kill_beyond(limit: u64) -> u64 {
+pub(super) fn kill_beyond(limit: u64) -> u64 {
     limit.saturating_add((limit / 8).max(limits::WORKER_MEMORY_TOLERANCE_BYTES))
 }
 

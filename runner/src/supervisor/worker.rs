@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::end::WorkerEnd;
 use super::process::{ProcessEnd, WorkerProcess};
+use super::watchdog::{Excess, kill_beyond};
 use super::{Supervisor, WorkerSpec};
 use crate::environment::inventory::Hold;
 use crate::limits;
@@ -22,6 +23,9 @@ use crate::session::{Session, SessionChannel, Verdict};
 
 /// Time for a worker whose connection ended to be reported dead, before it is taken for alive.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Number of the signal by which the kernel ends a process for its memory.
+const KILLED: i32 = 9;
 
 /// A started worker.
 pub(super) struct Worker {
@@ -49,6 +53,8 @@ pub(super) struct Terms {
     pub(super) memory: u64,
     /// Whether it can start anything.
     pub(super) may_fork: bool,
+    /// Whether its processor time is to be limited.
+    pub(super) cpu_is_limited: bool,
 }
 
 /// Which file or directory a plugin is, beyond its name. A sandbox shows a worker the one that was there when it
@@ -119,7 +125,7 @@ impl Worker {
         loop {
             let ended = match self.next_event().await {
                 Event::Fact(fact) => self.accept(fact, spec).await.err(),
-                Event::Report(report) => self.on_report(report).err(),
+                Event::Report(report) => self.on_report(report, spec).err(),
                 // It has said everything; the end of our orders is what it waits for.
                 Event::Disconnected(_) => {
                     self.channel = None;
@@ -143,12 +149,19 @@ impl Worker {
             self.drain_facts(spec).await;
         }
         let lost = self.session.live_only().report();
-        let Self { id, process: tree, supervisor, channel, hold, verdict, .. } = self;
+        let Self { id, process: tree, supervisor, channel, hold, verdict, terms, .. } = self;
         drop(channel);
         let cause = tree.excess().map(WorkerEnd::Memory).or(cause);
         let (process, tail) = tree.bury(process).await;
         let end = cause.unwrap_or_else(|| match &process {
-            ProcessEnd::Exited { raw_status, .. } => exited(describe_exit(*raw_status), &verdict),
+            ProcessEnd::Exited { raw_status, memory_kills, .. } => match describe_exit(*raw_status) {
+                // The kernel knows the limit of its group, and tells neither how much nor how many it was.
+                Exit::Signal { number: KILLED, .. } if *memory_kills > 0 => {
+                    let limit = terms.memory;
+                    WorkerEnd::Memory(Excess { bytes: kill_beyond(limit), limit, processes: 1 })
+                }
+                exit => exited(exit, &verdict),
+            },
             ProcessEnd::NotStarted(reason) => WorkerEnd::Start(format!("worker could not be started: {reason}")),
             ProcessEnd::HolderKilled => WorkerEnd::Disconnected("its holder was killed".to_owned()),
         });

@@ -98,7 +98,16 @@ pub(super) struct Forked {
     pub(super) enforced: Vec<String>,
     pub(super) missing: Vec<String>,
     /// Its end, as its reaper has seen it, until it was received; it closes when the whole sandbox has ended.
-    pub(super) end: Option<oneshot::Receiver<(i32, Usage)>>,
+    pub(super) end: Option<oneshot::Receiver<ForkedEnd>>,
+}
+
+/// How a copy ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ForkedEnd {
+    pub(super) raw_status: i32,
+    pub(super) usage: Usage,
+    /// Processes of the zygote's group that the kernel has ended for their memory of late.
+    pub(super) memory_kills: u64,
 }
 
 impl ZygoteSlot {
@@ -226,9 +235,9 @@ struct Life {
     enforced: Vec<String>,
     missing: Vec<String>,
     /// Copies that live, by the process id that their reaper reports.
-    children: BTreeMap<i32, oneshot::Sender<(i32, Usage)>>,
+    children: BTreeMap<i32, oneshot::Sender<ForkedEnd>>,
     /// Ends of processes that are nobody's yet.
-    strays: VecDeque<(i32, i32, Usage)>,
+    strays: VecDeque<(i32, ForkedEnd)>,
     /// What was read of a line.
     line: Vec<u8>,
     pending: Option<(oneshot::Sender<Forked>, Instant)>,
@@ -309,13 +318,14 @@ impl Life {
                 (self.enforced, self.missing) = (enforced, missing);
                 None
             }
-            Report::ChildExited { pid, raw_status, usage } => {
+            Report::ChildExited { pid, raw_status, usage, memory_kills } => {
+                let end = ForkedEnd { raw_status, usage, memory_kills };
                 match self.children.remove(&pid) {
                     // Its lane may have buried it already.
-                    Some(child) => drop(child.send((raw_status, usage))),
+                    Some(child) => drop(child.send(end)),
                     None => {
                         self.strays.truncate(STRAY_ENDS_MAX - 1);
-                        self.strays.push_front((pid, raw_status, usage));
+                        self.strays.push_front((pid, end));
                     }
                 }
                 None
@@ -324,7 +334,9 @@ impl Life {
                 self.is_ready(Err(format!("{step}: {error}")));
                 Some(ProcessEnd::NotStarted(error))
             }
-            Report::Exited { raw_status, usage, .. } => Some(ProcessEnd::Exited { raw_status, usage }),
+            Report::Exited { raw_status, usage, memory_kills, .. } => {
+                Some(ProcessEnd::Exited { raw_status, usage, memory_kills })
+            }
         }
     }
 
@@ -396,7 +408,7 @@ impl Life {
         let (ended, end) = oneshot::channel();
         let stray = self.strays.iter().find(|(pid, ..)| *pid == process.inner_pid);
         match stray {
-            Some((_, raw_status, usage)) => drop(ended.send((*raw_status, *usage))),
+            Some((_, end)) => drop(ended.send(*end)),
             None => drop(self.children.insert(process.inner_pid, ended)),
         }
         let (mut enforced, mut missing) = (self.enforced.clone(), self.missing.clone());

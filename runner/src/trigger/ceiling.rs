@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::cpu_limit::cpu_number;
 use super::permissions::{NetPermission, Permissions, optional_size};
 
 /// The file of `serve --permissions`: defaults and a ceiling. Either part may be absent.
@@ -23,6 +24,9 @@ pub struct Limits {
     /// Memory, bytes.
     #[serde(with = "optional_size")]
     pub memory: Option<u64>,
+    /// Processor time, thousandths of one processor.
+    #[serde(with = "super::cpu_limit")]
+    pub cpu: Option<u32>,
     /// Processes and threads.
     pub max_procs: Option<u64>,
     /// Open files.
@@ -52,6 +56,9 @@ pub struct Ceiling {
     /// Memory, bytes.
     #[serde(with = "optional_size")]
     pub memory: Option<u64>,
+    /// Processor time, thousandths of one processor.
+    #[serde(with = "super::cpu_limit")]
+    pub cpu: Option<u32>,
     /// Processes and threads.
     pub max_procs: Option<u64>,
     /// Open files.
@@ -83,7 +90,8 @@ impl PermissionPolicy {
     /// The limits of a trigger that names none are the defaults.
     #[must_use]
     pub fn complete(&self, mut permissions: Permissions) -> Permissions {
-        let Limits { memory, max_procs, max_files, tmp_size } = self.defaults.clone();
+        let Limits { memory, cpu, max_procs, max_files, tmp_size } = self.defaults.clone();
+        permissions.cpu = permissions.cpu.or(cpu);
         permissions.memory = permissions.memory.or(memory);
         permissions.max_procs = permissions.max_procs.or(max_procs);
         permissions.max_files = permissions.max_files.or(max_files);
@@ -124,6 +132,12 @@ impl Ceiling {
             {
                 return Err(BeyondCeiling { flag: format!("{flag}={wanted}"), most: Some(most.to_string()) });
             }
+        }
+        if let (Some(wanted), Some(most)) = (permissions.cpu, self.cpu)
+            && wanted > most
+        {
+            let (flag, most) = (format!("--cpu={}", cpu_number(wanted)), cpu_number(most).to_string());
+            return Err(BeyondCeiling { flag, most: Some(most) });
         }
         if self.allow_all {
             return Ok(());
@@ -274,6 +288,10 @@ mod tests {
             error.to_string(),
             "--memory=2147483648 is more than this server's operator allows a trigger (at most 1073741824)"
         );
+        let cpu = PermissionPolicy::read("[defaults]\ncpu = 0.5\n[ceiling]\ncpu = 2").unwrap();
+        assert_eq!(cpu.complete(granted("{}")).cpu, Some(500));
+        let error = cpu.check(&granted(r#"{"cpu":2.5}"#), None, &link).unwrap_err();
+        assert_eq!(error.to_string(), "--cpu=2.5 is more than this server's operator allows a trigger (at most 2)");
         assert!(PermissionPolicy::read("[ceiling]\nallow_nt = true").unwrap_err().contains("allow_nt"));
     }
 }

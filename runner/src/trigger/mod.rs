@@ -1,6 +1,7 @@
 //! What a trigger is, when it runs and what follows a failure. Pure: no I/O, no clock, no async.
 
 mod ceiling;
+mod cpu_limit;
 mod definition;
 mod delivery;
 mod host_pattern;
@@ -10,6 +11,7 @@ mod schedule;
 mod spec;
 
 pub use ceiling::{BeyondCeiling, Ceiling, Limits, PermissionPolicy};
+pub use cpu_limit::{cpu_number, parse_cpu};
 pub use definition::{
     ErrorBehavior, PluginLocation, REPOSITORY_PREFIX, TriggerDefinition, TriggerId, TriggerNameError,
 };

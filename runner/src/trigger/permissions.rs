@@ -32,6 +32,9 @@ pub struct Permissions {
     /// Memory of one worker and all that it starts, bytes; the runner's default when absent.
     #[serde(skip_serializing_if = "Option::is_none", with = "optional_size")]
     pub memory: Option<u64>,
+    /// Processor time of one worker and all that it starts, thousandths of one processor; without a limit when absent.
+    #[serde(skip_serializing_if = "Option::is_none", with = "super::cpu_limit")]
+    pub cpu: Option<u32>,
     /// Processes and threads of one worker; the runner's default when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_procs: Option<u64>,
@@ -154,6 +157,7 @@ impl Permissions {
         }
         for (name, value, least) in [
             ("memory", self.memory, limits::WORKER_MEMORY_BYTES_MIN),
+            ("cpu in thousandths", self.cpu.map(u64::from), limits::WORKER_CPU_THOUSANDTHS_MIN),
             ("max_procs", self.max_procs, limits::WORKER_PROCESSES_MIN),
             ("max_files", self.max_files, limits::WORKER_FILES_MIN),
             ("tmp_size", self.tmp_size, 4096),

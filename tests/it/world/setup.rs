@@ -1,7 +1,9 @@
 //! Directories and arguments of a runner, before it starts, and the command line.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::JoinHandle;
@@ -10,6 +12,9 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::{Client, Output, PATIENCE, TestRunner};
+
+/// An interpreter that every user may use.
+const SYSTEM_PYTHON: &str = "/usr/bin/python3";
 
 /// Where a runner is to live, and how.
 pub(crate) struct Setup {
@@ -70,6 +75,15 @@ impl Setup {
         std::fs::create_dir_all(setup.plugin_dir()).unwrap();
         std::fs::create_dir_all(setup.data_dir()).unwrap();
         setup
+    }
+
+    /// A directory for a runner in a container that grants no namespaces. Its workers then reach only what every user of the
+    /// machine does: the directory is open, and the interpreter is the system's.
+    pub(crate) fn without_namespaces() -> Self {
+        let setup = Self::with_own_environments().args(&["--sandbox-emulate", "container"]);
+        std::fs::set_permissions(setup.root(), Permissions::from_mode(0o755)).unwrap();
+        let is_root = nix::unistd::geteuid().is_root();
+        if is_root && Path::new(SYSTEM_PYTHON).exists() { setup.args(&["--python", SYSTEM_PYTHON]) } else { setup }
     }
 
     /// With more arguments for `serve`.

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 
-use nix::sched::CloneFlags;
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
@@ -104,6 +104,8 @@ impl Init<'_> {
             namespaces::map_self(self.user, self.group).map_err(|error| refused("user namespace", &error))?;
         }
         self.die_with_holder().map_err(|error| failed(Step::Session, error))?;
+        // Only now, so that the worker's own group is the root of what it sees.
+        unshare(CloneFlags::CLONE_NEWCGROUP).map_err(|errno| refused("cgroup namespace", &errno))?;
         report.enforced.extend(namespaces::names(self.namespaces));
         set_priority(self.policy, report);
         if raw::new_session_keyring().is_ok() {

@@ -50,7 +50,7 @@ pub(crate) fn map_self(user: Uid, group: Gid) -> Result<(), String> {
 pub(crate) fn owner_map(owner: (u32, u32), user: u32) -> Result<OwnedFd, String> {
     let failed = |what: &str, error: std::io::Error| format!("cannot map a directory's owner ({what}): {error}");
     let (reader, writer) = std::io::pipe().map_err(|error| failed("pipe", error))?;
-    let Some(child) = raw::fork_into(CloneFlags::CLONE_NEWUSER).map_err(|error| failed("clone", error))? else {
+    let Some(child) = raw::fork_into(CloneFlags::CLONE_NEWUSER, None).map_err(|error| failed("clone", error))? else {
         drop(writer);
         // Holds the namespace until its parent has taken it over, or is gone.
         let mut reader = reader;

@@ -89,7 +89,10 @@ pub(crate) struct Remains {
 
 impl Worker {
     pub(crate) fn launch(policy: &LaunchPolicy) -> Self {
-        let launcher = Launcher::new(fixture()).unwrap();
+        Self::launch_by(Launcher::new(fixture()).unwrap(), policy)
+    }
+
+    pub(crate) fn launch_by(launcher: Launcher, policy: &LaunchPolicy) -> Self {
         let (session, workers) = UnixStream::pair().unwrap();
         let launched = launcher.launch(policy, workers.into()).unwrap();
         let token = policy.env.get("TOKEN").cloned().unwrap_or_default();
@@ -128,7 +131,12 @@ impl Worker {
     }
 
     /// Reads everything to its end, reaps the holder, and makes sure that nothing is left.
-    pub(crate) fn remains(mut self) -> Remains {
+    pub(crate) fn remains(self) -> Remains {
+        self.remains_and_launcher().0
+    }
+
+    /// The same, and what can launch another one.
+    pub(crate) fn remains_and_launcher(mut self) -> (Remains, Launcher) {
         let mut last = None;
         // Standard output first: a worker that fills its pipe would not end otherwise.
         let stdout = read_to_end(&self.launched.stdout);
@@ -138,7 +146,7 @@ impl Worker {
         }
         assert_eq!(self.reap(), 0, "the holder ends well");
         assert_eq!(alive(&self.token), [] as [i32; 0], "something outlived its worker");
-        Remains { report: last.expect("no report"), stdout, stderr }
+        (Remains { report: last.expect("no report"), stdout, stderr }, self.launcher)
     }
 
     /// The holder's raw wait status.

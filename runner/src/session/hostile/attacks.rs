@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bulkhead_proto::types::v1::{Outcome, WriteBatch};
 use bulkhead_proto::worker::v1::session_request::Fact;
-use bulkhead_proto::worker::v1::{Finished, ResponseBegun, ResponsePart, SessionRequest, Written};
+use bulkhead_proto::worker::v1::{Finished, ResponseBegun, ResponsePart, SessionRequest, TriggerLoaded, Written};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use prost::Message;
 
@@ -17,6 +17,9 @@ use super::fake_worker::{
 };
 use super::{CALL, survive};
 use crate::limits;
+
+/// Questions of a peer that never takes their answers: more than may be open at a time.
+const STALLED: usize = 400;
 
 /// Checks how an attack ends.
 async fn ends(words: &str, attack: impl FnOnce(FakeWorker) + Send + 'static) {
@@ -334,6 +337,34 @@ async fn a_peer_that_never_reads_is_held_back() {
         // Without a reader the runner stops to listen, so that its memory does not grow.
         assert!(answered > 0);
         worker.socket.shutdown(std::net::Shutdown::Both).unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_peer_that_gives_no_window_gets_no_content_and_costs_no_more() {
+    ends("it closed its session and went on", |mut worker| {
+        worker.connect_without_window();
+        worker.introduce();
+        worker.fact(Fact::TriggerLoaded(TriggerLoaded { failure: None }));
+        for stream in (SESSION + 2..).step_by(2).take(STALLED) {
+            worker.call(stream, "CacheGet");
+            worker.message(stream, END_STREAM, &[]);
+        }
+        // Its questions are answered as far as it lets them be.
+        let (mut answered, mut refused) = (0, 0);
+        while answered + refused < STALLED {
+            match worker.read().unwrap() {
+                (DATA, _, of, content) => assert!(content.is_empty(), "{} bytes for stream {of}", content.len()),
+                (HEADERS, _, of, _) if of != SESSION => answered += 1,
+                (RST_STREAM, ..) => refused += 1,
+                _ => {}
+            }
+        }
+        assert!(answered > 0 && refused > 0, "{answered} answered, {refused} refused");
+        worker.finish(CALL);
+        worker.frame(DATA, END_STREAM, SESSION, &[]);
+        while worker.read().is_ok() {}
     })
     .await;
 }

@@ -60,9 +60,22 @@ impl FakeWorker {
         self.frame(SETTINGS, 0, 0, &[]);
     }
 
+    /// Begins, and lets the runner send no content of any stream.
+    pub(super) fn connect_without_window(&mut self) {
+        /// `SETTINGS_INITIAL_WINDOW_SIZE` and its value.
+        const NO_WINDOW: [u8; 6] = [0, 4, 0, 0, 0, 0];
+        self.bytes(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        self.frame(SETTINGS, 0, 0, &NO_WINDOW);
+    }
+
     /// Begins, opens the session and introduces itself.
     pub(super) fn greet(&mut self) {
         self.connect();
+        self.introduce();
+    }
+
+    /// Is ready for calls.
+    pub(super) fn introduce(&mut self) {
         self.call(SESSION, "Session");
         self.fact(Fact::Hello(Hello { protocol_version: bulkhead_proto::WORKER_PROTOCOL_VERSION, ..Hello::default() }));
     }
