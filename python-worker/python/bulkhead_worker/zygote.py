@@ -29,6 +29,11 @@ _FORK_SAFE_THREADS: Final = ("jemalloc_bg_thd",)
 
 def become_worker(fd: int, plugin: str) -> bool:
     """Import, then serve the runner's orders; true in each copy that is to become a worker."""
+    # Imported at the first request otherwise, which is late enough for workers that are not copies. Each copy would
+    # have them in memory of its own.
+    import bulkhead_worker.request
+    import bulkhead_worker.response  # noqa: F401
+
     zygote = Zygote(fd)
     for path in python_files(plugin) if os.path.isdir(plugin) else [plugin]:
         _preload(path)

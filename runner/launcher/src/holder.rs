@@ -153,7 +153,8 @@ fn fork_worker(session: OwnedFd, control: &UnixStream, held: &mut HeldGroup) -> 
         sandbox.as_ref().map(|sandbox| prepare_plain(sandbox, &report.missing)).transpose()?.unwrap_or_default();
     let parent = Pid::this();
     let Some(worker) = held.fork(CloneFlags::empty(), &mut report).map_err(failed(Step::Fork))? else {
-        let confinement = Confinement { parent, tier: Tier::Plain, sandbox: sandbox.as_ref(), places, report };
+        let (tier, places) = (Tier::Plain, places.as_slice());
+        let confinement = Confinement { parent, tier, sandbox: sandbox.as_ref(), places, report };
         let Err(failure) = worker::apply(&policy, confinement, &writer);
         writer.failed(failure);
         return Ok(Side::Worker);
@@ -215,9 +216,9 @@ fn fork_init(
     let (user, group) = (geteuid(), getegid());
     let namespaces = namespaces::wanted(user.is_root(), &sandbox.network);
     let other_user = sandbox.user.filter(|_| user.is_root());
-    let owners = match other_user.map(|id| root::owners(sandbox, id)).transpose() {
+    let places = root::places(sandbox).map_err(failed(Step::Root))?;
+    let owners = match other_user.map(|id| root::owners(&places, id)).transpose() {
         Ok(owners) => owners.unwrap_or_default(),
-        // Whatever is wrong with the grants themselves is found in the other tier, too.
         Err(reason) => return Ok(Attempt::Refused(reason)),
     };
     let mut report = StartReport::default();
@@ -225,7 +226,7 @@ fn fork_init(
         Ok(Some(pid)) => pid,
         Ok(None) => {
             drop((channel, reader));
-            let init = Init { policy, sandbox, namespaces, user, group, owners, channel: theirs };
+            let init = Init { policy, sandbox, namespaces, user, group, places, owners, channel: theirs };
             return Ok(inside(init, report, writer, null));
         }
         Err(error) => return Ok(Attempt::Refused(format!("clone: {error}"))),
@@ -262,11 +263,13 @@ fn reap_init(pid: Pid) {
 
 /// The life of process 1.
 fn inside(init: Init<'_>, mut report: StartReport, writer: StartWriter, null: &File) -> Attempt {
-    let Some(places) = init.set_up(&mut report) else { return Attempt::Inside };
+    if init.set_up(&mut report).is_none() {
+        return Attempt::Inside;
+    }
     let worker = match raw::fork() {
         Ok(Some(worker)) => worker,
         Ok(None) => {
-            let (policy, sandbox) = (init.policy, Some(init.sandbox));
+            let (policy, sandbox, places) = (init.policy, Some(init.sandbox), init.places.as_slice());
             let confinement = Confinement { parent: INIT, tier: Tier::Namespaces, sandbox, places, report };
             let Err(failure) = worker::apply(policy, confinement, &writer);
             writer.failed(failure);

@@ -7,9 +7,10 @@
 //! among those that have it before a tree is said to hold too much.
 
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
-use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+use nix::libc;
+use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use nix::unistd::Pid;
 
 use crate::{processes, raw};
@@ -27,7 +28,8 @@ pub struct MemoryGauge {
     /// Kept open: reading it again costs a third of opening it.
     statm: Option<File>,
     may_fork: bool,
-    own_root: bool,
+    /// Its own `/tmp` and `/dev/shm`, kept open for the same reason.
+    temporary: Vec<File>,
 }
 
 /// What [`MemoryGauge::quick`] has found.
@@ -54,7 +56,9 @@ impl MemoryGauge {
     #[must_use]
     pub fn new(worker: i32, may_fork: bool, own_root: bool) -> Self {
         let statm = File::open(format!("/proc/{worker}/statm")).ok();
-        Self { worker: Pid::from_raw(worker), statm, may_fork, own_root }
+        let own = if own_root { ["tmp", "dev/shm"].as_slice() } else { &[] };
+        let temporary = own.iter().filter_map(|directory| own_tmpfs(worker, directory)).collect();
+        Self { worker: Pid::from_raw(worker), statm, may_fork, temporary }
     }
 
     /// An upper bound of what the worker holds, bytes; `None` once it is gone.
@@ -114,17 +118,23 @@ impl MemoryGauge {
 
     /// What lies in the worker's own `/tmp` and `/dev/shm`, bytes.
     fn temporary_files(&self) -> u64 {
-        if !self.own_root {
-            return 0;
-        }
-        let used = |directory: &str| {
-            let status = statfs(format!("/proc/{}/root/{directory}", self.worker).as_str()).ok()?;
+        let used = |directory: &File| {
+            let status = fstatfs(directory).ok()?;
             let blocks = status.blocks().saturating_sub(status.blocks_free());
-            (status.filesystem_type() == TMPFS_MAGIC)
-                .then(|| blocks.saturating_mul(u64::try_from(status.block_size()).unwrap_or(PAGE_BYTES)))
+            Some(blocks.saturating_mul(u64::try_from(status.block_size()).unwrap_or(PAGE_BYTES)))
         };
-        ["tmp", "dev/shm"].into_iter().filter_map(used).sum()
+        self.temporary.iter().filter_map(used).sum()
     }
+}
+
+/// A directory of a worker's own root that is a file system in memory. Nothing in it can be reached through the handle.
+fn own_tmpfs(worker: i32, directory: &str) -> Option<File> {
+    let handle = File::options()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW)
+        .open(format!("/proc/{worker}/root/{directory}"))
+        .ok()?;
+    fstatfs(&handle).is_ok_and(|status| status.filesystem_type() == TMPFS_MAGIC).then_some(handle)
 }
 
 /// Numbers of pages in `statm`.

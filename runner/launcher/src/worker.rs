@@ -93,7 +93,7 @@ pub(crate) fn apply(
     let arguments = at(Step::Exec, policy.arguments())?;
     let environment = at(Step::Exec, environment(policy, sandbox, tier))?;
     if let Some(sandbox) = sandbox {
-        confine(sandbox, tier, &places, &mut report)?;
+        confine(sandbox, tier, places, &mut report)?;
         report.enforced.push("seccomp=allow_list".into());
         at(Step::Seccomp, start.applied(&report))?;
         at(Step::Seccomp, seccomp::install(&sandbox.filters))?;
@@ -116,7 +116,7 @@ pub(crate) struct Confinement<'a> {
     pub(crate) tier: Tier,
     pub(crate) sandbox: Option<&'a Sandbox>,
     /// Paths that it may use.
-    pub(crate) places: Vec<Place>,
+    pub(crate) places: &'a [Place],
     /// What is enforced already.
     pub(crate) report: StartReport,
 }

@@ -63,6 +63,8 @@ pub(crate) struct Init<'a> {
     /// The runner's user and group.
     pub(crate) user: Uid,
     pub(crate) group: Gid,
+    /// What the worker may see.
+    pub(crate) places: Vec<Place>,
     /// How to show the worker the directories that it may write to.
     pub(crate) owners: Owners,
     /// To the holder, and the lifeline from it.
@@ -76,9 +78,9 @@ enum SetupError {
 }
 
 impl Init<'_> {
-    /// Sets everything up and tells the holder; the places that the worker may see, or nothing when it is over.
-    pub(crate) fn set_up(&self, report: &mut StartReport) -> Option<Vec<Place>> {
-        let (places, listeners) = match self.try_set_up(report) {
+    /// Sets everything up and tells the holder; nothing when it is over.
+    pub(crate) fn set_up(&self, report: &mut StartReport) -> Option<()> {
+        let listeners = match self.try_set_up(report) {
             Ok(done) => done,
             Err(error) => {
                 tell(
@@ -91,11 +93,10 @@ impl Init<'_> {
                 return None;
             }
         };
-        send_ready(&self.channel, &listeners).ok()?;
-        Some(places)
+        send_ready(&self.channel, &listeners).ok()
     }
 
-    fn try_set_up(&self, report: &mut StartReport) -> Result<(Vec<Place>, Vec<TcpListener>), SetupError> {
+    fn try_set_up(&self, report: &mut StartReport) -> Result<Vec<TcpListener>, SetupError> {
         let refused = |what: &str, error: &dyn std::fmt::Display| SetupError::Refused(format!("{what}: {error}"));
         let failed = |step: Step, error: String| SetupError::Failed(StepError { step, error });
         // Files of /proc/self belong to root as long as the holder's protection from debuggers lasts.
@@ -127,14 +128,14 @@ impl Init<'_> {
             cwd: &self.policy.cwd,
             hosts: &hosts,
         };
-        let places = root::enter(self.sandbox, &tenant, report).map_err(|error| match error {
+        root::enter(self.sandbox, &self.places, &tenant, report).map_err(|error| match error {
             RootError::Refused(reason) => refused("root", &reason),
             RootError::Grant(error) => failed(Step::Root, error),
         })?;
         identity::adopt(self.sandbox.user, report).map_err(|error| failed(Step::Identity, error))?;
         // A change of user clears it.
         self.die_with_holder().map_err(|error| failed(Step::Session, error))?;
-        Ok((places, listeners))
+        Ok(listeners)
     }
 
     /// Ties this process to the holder, which has no process id in here: its end of the channel tells whether it lives.

@@ -94,8 +94,12 @@ pub(crate) struct Tenant<'a> {
 }
 
 /// Builds the root and moves this process into it. Needs a mount namespace of its own and the right to mount.
-pub(crate) fn enter(sandbox: &Sandbox, tenant: &Tenant<'_>, report: &mut StartReport) -> Result<Vec<Place>, RootError> {
-    let places = places(sandbox).map_err(RootError::Grant)?;
+pub(crate) fn enter(
+    sandbox: &Sandbox,
+    places: &[Place],
+    tenant: &Tenant<'_>,
+    report: &mut StartReport,
+) -> Result<(), RootError> {
     let refused = |what: &str| {
         let what = what.to_owned();
         move |error: io::Error| RootError::Refused(format!("{what}: {error}"))
@@ -105,11 +109,11 @@ pub(crate) fn enter(sandbox: &Sandbox, tenant: &Tenant<'_>, report: &mut StartRe
     if places.iter().any(|place| place.path == Path::new("/")) {
         report.missing.push("root: the whole file system was granted".to_owned());
         own_proc("/proc", report);
-        return Ok(places);
+        return Ok(());
     }
     // Everything is taken in hand before the first mount covers anything.
     let mut taken: Vec<(&Place, OwnedFd)> = Vec::new();
-    for place in &places {
+    for place in places {
         if !taken.iter().any(|(outer, _)| covers(outer, place)) {
             taken.push((place, take(place, tenant)?));
         }
@@ -120,7 +124,7 @@ pub(crate) fn enter(sandbox: &Sandbox, tenant: &Tenant<'_>, report: &mut StartRe
     std::env::set_current_dir(base).map_err(refused("root directory"))?;
 
     lay_out(sandbox, tenant, &devices).map_err(refused("laying out the root directory"))?;
-    let frames = frames(&places);
+    let frames = frames(places);
     for frame in &frames {
         let target = inside(frame);
         fs::create_dir_all(&target).map_err(refused("laying out /tmp"))?;
@@ -129,7 +133,7 @@ pub(crate) fn enter(sandbox: &Sandbox, tenant: &Tenant<'_>, report: &mut StartRe
     for (place, mounts) in &taken {
         attach(place, mounts).map_err(|error| refused(&format!("`{}`", place.path.display()))(error))?;
     }
-    for place in &places {
+    for place in places {
         link(place).map_err(|error| refused(&format!("link `{}`", place.named.display()))(error))?;
     }
     fs::create_dir_all(inside(tenant.cwd)).map_err(refused("working directory"))?;
@@ -149,7 +153,7 @@ pub(crate) fn enter(sandbox: &Sandbox, tenant: &Tenant<'_>, report: &mut StartRe
     report.enforced.push("root=own,read_only".to_owned());
     report.enforced.push(format!("tmp_bytes={}", sandbox.tmp_bytes));
     report.enforced.push(format!("shm_bytes={}", sandbox.shm_bytes));
-    Ok(places)
+    Ok(())
 }
 
 /// Whether any user may create files there.
@@ -161,15 +165,15 @@ pub(crate) fn is_writable_for_all(path: &Path) -> bool {
 pub(crate) type Owners = Vec<(PathBuf, OwnedFd)>;
 
 /// Finds the owners of what `user` may write to, and of what it may read and only its owner can.
-pub(crate) fn owners(sandbox: &Sandbox, user: u32) -> Result<Owners, String> {
+pub(crate) fn owners(places: &[Place], user: u32) -> Result<Owners, String> {
     let mut owners = Owners::new();
-    for place in places(sandbox)?.into_iter().filter(|place| place.path != Path::new("/")) {
+    for place in places.iter().filter(|place| place.path != Path::new("/")) {
         let owner = fs::metadata(&place.path).map_err(|error| format!("`{}`: {error}", place.path.display()))?;
         if place.access != Access::Write && owner.mode() & 0o004 != 0 {
             continue;
         }
         match namespaces::owner_map((owner.uid(), owner.gid()), user) {
-            Ok(users) => owners.push((place.path, users)),
+            Ok(users) => owners.push((place.path.clone(), users)),
             Err(error) if place.access == Access::Write => return Err(error),
             // What cannot be read says so itself when it is opened.
             Err(_) => {}

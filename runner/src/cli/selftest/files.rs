@@ -10,6 +10,7 @@ macro_rules! files {
 pub(super) const FILES: &[(&str, &str)] = files![
     "code_dlopen",
     "code_jit",
+    "code_pickle_of_others",
     "code_preload",
     "end_abort",
     "end_exit",
@@ -18,7 +19,9 @@ pub(super) const FILES: &[(&str, &str)] = files![
     "end_kill_group",
     "end_kill_self",
     "end_overwrite",
+    "end_recursion",
     "end_segv",
+    "end_system_exit",
     "end_thread",
     "file_chroot",
     "file_devices",
