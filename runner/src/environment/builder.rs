@@ -1,7 +1,7 @@
 //! Makes an environment with the tools that are there.
 //!
-//! An environment is built in its final place: scripts and `pyvenv.cfg` hold absolute paths, so a directory
-//! that is renamed afterwards is broken. The marker, written last by the store, makes it count.
+//! An environment is built beside its final place and renamed when it is complete, so that whatever has its name is whole.
+//! Scripts, `pyvenv.cfg` and compiled code hold absolute paths: [`finish`] makes them those of the final place.
 //!
 //! What builds run is not trusted (an sdist's `setup.py` is the author's code); their sandbox and the stream of progress
 //! belong between the steps here.
@@ -9,9 +9,11 @@
 use std::path::Path;
 
 use super::error::EnvironmentError;
+use super::files::blocking;
 use super::installer::Installer;
 use super::interpreter::Interpreter;
 use super::marker;
+use super::relocate::relocate;
 use super::steps::Steps;
 
 /// Name of the file in the environment that says what is to be installed, while it is.
@@ -25,16 +27,19 @@ pub(super) async fn create(
     path: &Path,
 ) -> Result<(), EnvironmentError> {
     let base = &interpreter.base_executable;
+    // Without what says that it is being built.
+    let prompt = path.file_stem().unwrap_or_default();
     let (what, tool) = match uv {
         Some(uv) => {
             let mut tool = steps.tool(uv)?;
-            tool.args(["venv", "--no-project", "--python"]).args([base.as_path(), path]);
+            tool.args(["venv", "--no-project", "--prompt"]).args([prompt]);
+            tool.args(["--python"]).args([base.as_path(), path]);
             ("creating the environment with uv", tool)
         }
         None => {
             // Without pip in it an environment takes 50 ms and 60 KB; with pip, 2 s and 12 MB.
             let mut tool = steps.tool(base)?;
-            tool.args(["-I", "-m", "venv", "--without-pip"]).args([path]);
+            tool.args(["-I", "-m", "venv", "--without-pip", "--prompt"]).args([prompt]).args([path]);
             ("creating the environment with venv", tool)
         }
     };
@@ -55,13 +60,21 @@ pub(super) async fn install(
     let (what, mut tool) = match installer {
         Installer::Uv(uv) => {
             let mut tool = steps.tool(uv)?;
-            tool.args(["pip", "install", "--no-deps", "--compile-bytecode", "--python"]).args([python]);
+            tool.args(["pip", "install", "--no-deps", "--python"]).args([python]);
             ("installing packages with uv", tool)
         }
         Installer::Pip(pip) => {
             let mut tool = pip.tool(steps)?;
             tool.args(["--python".into(), python]);
-            tool.args(["install", "--no-deps", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"]);
+            tool.args([
+                "install",
+                "--no-deps",
+                "--no-compile",
+                "--disable-pip-version-check",
+                "--no-input",
+                "--progress-bar",
+                "off",
+            ]);
             ("installing packages with pip", tool)
         }
     };
@@ -73,4 +86,22 @@ pub(super) async fn install(
     steps.must(what, tool).await?;
     // The file may hold the password of an index, and plugins read their environment.
     std::fs::remove_file(&file).map_err(EnvironmentError::io("remove", &file))
+}
+
+/// Compiles what was installed at `path`, and makes it an environment of `to`.
+pub(super) async fn finish(
+    steps: &Steps<'_>,
+    interpreter: &Interpreter,
+    path: &Path,
+    to: &Path,
+) -> Result<(), EnvironmentError> {
+    // Not by the environment's own interpreter, which would run what packages have it run at its start.
+    let mut tool = steps.tool(&interpreter.base_executable)?;
+    tool.args(["-I", "-m", "compileall", "-q", "-j", "0", "-s"]).args([path]).args(["-p"]).args([to]);
+    tool.args([path.join("lib")]);
+    // Packages bring files that no Python compiles, as test data or for another version.
+    steps.output("compiling packages", tool).await?;
+    let (from, to) = (path.to_owned(), to.to_owned());
+    let failed = EnvironmentError::io("complete", path);
+    blocking(move || relocate(&from, &to)).await.map_err(failed)
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::EnvironmentError;
 use super::marker;
-use super::store::{LOCKS, RESOLVED};
+use super::store::{BEING_BUILT, LOCKS, RESOLVED};
 
 /// Writes a file that is there whole or not at all.
 pub(super) fn write_whole(path: &Path, text: &str) -> io::Result<()> {
@@ -45,12 +45,15 @@ pub(super) async fn remove_leftovers(root: PathBuf) {
         let mut removed = Vec::new();
         for entry in fs::read_dir(&root)?.flatten() {
             let path = entry.path();
-            let is_environment = path.is_dir() && entry.file_name() != LOCKS && entry.file_name() != RESOLVED;
-            if !is_environment || marker::is_complete(&path) {
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            // What was about to be renamed has its marker already.
+            let being_built = name.strip_suffix(BEING_BUILT);
+            let is_leftover = || being_built.is_some() || !marker::is_complete(&path);
+            if !path.is_dir() || name == LOCKS || name == RESOLVED || !is_leftover() {
                 continue;
             }
-            let Some(_lock) = try_lock(&root.join(LOCKS).join(entry.file_name()))? else { continue };
-            if !marker::is_complete(&path) {
+            let Some(_lock) = try_lock(&root.join(LOCKS).join(being_built.unwrap_or(&name)))? else { continue };
+            if is_leftover() && path.is_dir() {
                 fs::remove_dir_all(&path)?;
                 removed.push(path);
             }
@@ -64,6 +67,12 @@ pub(super) async fn remove_leftovers(root: PathBuf) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => tracing::warn!("cannot remove unfinished environments: {error}"),
     }
+}
+
+/// Renames a directory so that it keeps its new name after a power failure.
+pub(super) fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    File::open(to.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
 pub(super) async fn remove(path: &Path) -> Result<(), EnvironmentError> {

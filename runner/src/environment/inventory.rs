@@ -14,7 +14,7 @@ use nix::sys::stat::lstat;
 use super::files::{open_lock, try_lock};
 use super::limits::DIRECTORY_DEPTH_MAX;
 use super::marker::{self, Marker};
-use super::store::LOCKS;
+use super::store::{BEING_BUILT, LOCKS};
 
 /// An environment on the disk.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -104,6 +104,12 @@ pub fn list(root: &Path, now: SystemTime) -> io::Result<Vec<Listed>> {
     complete.into_iter().map(|found| Ok(Listed { in_use: is_used(root, &found.id)?, ..found.measured() })).collect()
 }
 
+#[cfg(test)]
+thread_local! {
+    /// What was measured, for a test.
+    static MEASURED: std::cell::RefCell<Vec<PathBuf>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
 /// An environment, as far as a look at two files tells of it.
 struct Complete {
     id: String,
@@ -117,6 +123,8 @@ impl Complete {
     fn measured(self) -> Listed {
         let Self { id, path, marker, unused_for_s } = self;
         let Marker { python_version: python, requirements, packages, .. } = marker;
+        #[cfg(test)]
+        MEASURED.with_borrow_mut(|measured| measured.push(path.clone()));
         let bytes = bytes_below(&path, DIRECTORY_DEPTH_MAX);
         Listed { id, python, requirements, packages, bytes, in_use: false, unused_for_s, path }
     }
@@ -130,7 +138,8 @@ fn complete(root: &Path, now: SystemTime) -> io::Result<Vec<Complete>> {
     let mut found = Vec::new();
     for entry in entries.flatten() {
         let (path, Ok(id)) = (entry.path(), entry.file_name().into_string()) else { continue };
-        let Some(marker) = marker::read(&path) else { continue };
+        // One that is about to be renamed is none yet.
+        let Some(marker) = marker::read(&path).filter(|_| !id.ends_with(BEING_BUILT)) else { continue };
         let lock = root.join(LOCKS).join(&id);
         let used = fs::metadata(&lock).or_else(|_| fs::metadata(&path)).and_then(|metadata| metadata.modified());
         let unused_for = used.ok().and_then(|used| now.duration_since(used).ok()).unwrap_or_default();
@@ -242,6 +251,24 @@ mod tests {
         remove(root, "aa11").unwrap();
         assert!(matches!(remove(root, "aa11"), Err(RemoveError::Unknown(_))));
         assert!(matches!(remove(root, "../cc33"), Err(RemoveError::Unknown(_))));
+    }
+
+    #[test]
+    fn only_what_goes_is_measured() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        let start = fs::metadata(root).unwrap().modified().unwrap();
+        for id in ["aa11", "bb22", "cc33"] {
+            environment(root, id);
+        }
+        let later = start + Duration::from_secs(7200);
+        let _used = Hold::take(root, "aa11", later).unwrap().unwrap();
+        drop(Hold::take(root, "bb22", start).unwrap().unwrap());
+        drop(Hold::take(root, "cc33", later).unwrap().unwrap());
+        MEASURED.with_borrow_mut(Vec::clear);
+        let removed = collect(root, Duration::from_secs(3600), later).unwrap();
+        assert_eq!(removed.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(), ["bb22"]);
+        assert_eq!(MEASURED.take(), [root.join("bb22")], "a look at every file of the others is spared");
     }
 
     #[test]

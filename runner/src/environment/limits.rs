@@ -32,6 +32,10 @@ pub(super) const OUTPUT_TAIL_BYTES: usize = 8 << 10;
 /// Bytes at the end of pip's log in which the reason of a failure is looked for. A package with many wheels has a line for each.
 pub(super) const LOG_BYTES_MAX: u64 = 4 << 20;
 
+/// Largest file in an environment's `bin` that is looked through for the path at which it was built, bytes. Scripts have some
+/// hundred; what is larger is a program.
+pub(super) const SCRIPT_BYTES_MAX: u64 = 1 << 20;
+
 /// Largest plugin file in which metadata is looked for, bytes.
 pub(super) const PLUGIN_FILE_BYTES_MAX: u64 = 16 << 20;
 

@@ -11,8 +11,9 @@
 //! On disk, below the store's root:
 //!
 //! ```text
-//! 3f29c81b7e50aa41/                   an environment, built in place
+//! 3f29c81b7e50aa41/                   an environment
 //! 3f29c81b7e50aa41/bulkhead.json      written last: without it the directory is a leftover
+//! 3f29c81b7e50aa41.new/               the same while it is built; renamed when it is complete
 //! 3f29c81b7e50aa41/lock.txt           the lock that it was made of
 //! resolved/91d0c6fe5a3b2c44.txt       the lock that was made of requirements
 //! resolved/91d0c6fe5a3b2c44.next.txt  one that was made anew and is not in use yet
@@ -45,6 +46,7 @@ mod plan;
 mod progress;
 mod project_files;
 mod redactor;
+mod relocate;
 mod relock;
 mod requirements;
 mod requirements_file;

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use super::builder;
 use super::digest::{environment_id, request_id};
 use super::error::EnvironmentError;
-use super::files::{blocking, remove, remove_leftovers, try_lock, write_whole};
+use super::files::{blocking, remove, remove_leftovers, rename_durably, try_lock, write_whole};
 use super::index::IndexSettings;
 use super::installations::installations;
 use super::installer::Installer;
@@ -35,6 +35,9 @@ use super::{Environment, PackageManager};
 
 /// Directory of the lock files, below the store's root.
 pub(super) const LOCKS: &str = "locks";
+
+/// What follows an environment's name while it is built.
+pub(super) const BEING_BUILT: &str = ".new";
 
 /// The lock that an environment was made of, in the environment.
 const LOCK_FILE: &str = "lock.txt";
@@ -189,6 +192,7 @@ impl EnvironmentStore {
 
     /// Removes the environments that nobody has used for `grace`.
     pub async fn collect(&self, grace: Duration, now: SystemTime) {
+        remove_leftovers(self.root.clone()).await;
         let root = self.root.clone();
         match blocking(move || inventory::collect(&root, grace, now)).await {
             Ok(removed) => removed.iter().for_each(|one| {
@@ -354,6 +358,7 @@ impl EnvironmentStore {
             return Ok(environment);
         }
         let held = self.lock(&environment.id, Instant::now() + self.build_timeout).await?;
+        let place = self.root.join(format!("{}{BEING_BUILT}", environment.id));
         // Another runner may have finished it while this one waited.
         if marker::is_complete(path) {
             return Ok(environment);
@@ -361,16 +366,16 @@ impl EnvironmentStore {
         let _permit = self.builds.acquire().await;
         let begin = Instant::now();
         job.say(&format!("building environment {}", environment.id));
-        remove(path).await?;
-        let result = self.build(&environment, job, lock, work, &held).await;
+        remove(&place).await?;
+        let result = self.build((&environment, &place), job, lock, work, &held).await;
         match &result {
             Ok(()) => {
                 let text = format!("environment {} is ready after {:.1?}", environment.id, begin.elapsed());
                 tracing::info!("{text}");
                 job.news.say(&text);
             }
-            // A failure changes nothing. Where even this fails, the missing marker says the same.
-            Err(_) => drop(remove(path).await),
+            // What stays behind of a failure to remove it is a leftover, which the next start removes.
+            Err(_) => drop(remove(&place).await),
         }
         result.map(|()| environment)
     }
@@ -391,7 +396,7 @@ impl EnvironmentStore {
 
     async fn build(
         &self,
-        environment: &Environment,
+        (environment, place): (&Environment, &Path),
         job: &Job<'_>,
         lock: &Lock,
         work: Option<&Path>,
@@ -400,16 +405,16 @@ impl EnvironmentStore {
         // The time spent waiting for a permit is not the build's.
         let redactor = Redactor::new(&self.index, Some(job.requirements));
         let steps = self.steps(held, &redactor, job.news);
-        let path = &environment.path;
-        builder::create(&steps, job.uv.as_deref(), job.interpreter, path).await?;
+        builder::create(&steps, job.uv.as_deref(), job.interpreter, place).await?;
         if let Some(work) = work {
             let installer = Installer::find(&steps, job.uv.as_ref(), job.interpreter, work).await?;
             let options = job.requirements.packages().iter().filter(|line| line.starts_with('-')).cloned();
             let lines: Vec<String> = options.chain(lock.lines_to_install(job.requirements.packages())).collect();
-            builder::install(&steps, &installer, &lines, path).await?;
+            builder::install(&steps, &installer, &lines, place).await?;
         }
+        builder::finish(&steps, job.interpreter, place, &environment.path).await?;
         // For whoever looks into it: what is in there, and what every file of it has to be.
-        let lock_file = path.join(LOCK_FILE);
+        let lock_file = place.join(LOCK_FILE);
         std::fs::write(&lock_file, lock.to_text(&job.head())).map_err(EnvironmentError::io("write", &lock_file))?;
         let marker = Marker {
             python_version: job.interpreter.version.clone(),
@@ -417,9 +422,13 @@ impl EnvironmentStore {
             requirements: environment.requirements.clone(),
             packages: environment.packages.clone(),
         };
-        let path = path.clone();
-        let complete = EnvironmentError::io("complete", path.clone());
-        blocking(move || marker::write(&path, &marker)).await.map_err(complete)
+        let (from, to) = (place.to_owned(), environment.path.clone());
+        let complete = EnvironmentError::io("complete", to.clone());
+        // What has the name and is not complete is what an older version has left.
+        remove(&to).await?;
+        blocking(move || marker::write(&from, &marker).and_then(|()| rename_durably(&from, &to)))
+            .await
+            .map_err(complete)
     }
 
     fn steps<'a>(&'a self, held: &'a File, redactor: &'a Redactor, news: &'a News) -> Steps<'a> {

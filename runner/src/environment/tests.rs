@@ -192,6 +192,55 @@ async fn an_interrupted_build_is_repaired() {
 }
 
 #[tokio::test]
+async fn what_a_killed_build_leaves_has_no_environments_name_and_goes() {
+    let world = World::new().await;
+    let requirements = world.asks_for("tinywheel");
+    let built = world.store(PackageManager::Pip).ensure(&requirements).await.unwrap();
+    // As a runner leaves it that was killed: one in the middle of a build, one before the rename, and one that somebody builds.
+    let root = world.path("environments");
+    fs::create_dir_all(root.join("0123456789abcdef.new/lib")).unwrap();
+    fs::rename(&built.path, root.join(format!("{}.new", built.id))).unwrap();
+    fs::create_dir(root.join("fedcba9876543210.new")).unwrap();
+    let builder = super::files::try_lock(&root.join("locks/fedcba9876543210")).unwrap().unwrap();
+    let now = std::time::SystemTime::now();
+    assert_eq!(super::inventory::list(&root, now).unwrap(), [], "what is not renamed is no environment");
+
+    let store = world.store(PackageManager::Pip);
+    store.collect(Duration::from_secs(3600), now).await;
+    assert_eq!(world.on_disk(), ["fedcba9876543210.new"]);
+    drop(builder);
+    assert_eq!(store.ensure(&requirements).await.unwrap(), built);
+    assert_eq!(world.on_disk(), std::slice::from_ref(&built.id));
+}
+
+#[tokio::test]
+async fn an_environment_knows_the_path_at_which_it_lies_and_no_other() {
+    for tool in tools() {
+        let world = World::new().await;
+        let script = "import sys, zipfile
+with zipfile.ZipFile(sys.argv[1], 'a') as wheel:
+    wheel.writestr('tinywheel-1.5.dist-info/entry_points.txt', '[console_scripts]\\ntiny = tinywheel:main\\n')
+    wheel.writestr('tinymain.py', 'def main(): print(__file__, main.__code__.co_filename)')
+";
+        let wheel = world.path("wheels/tinywheel-1.5-py3-none-any.whl");
+        python(Path::new("python3"), &["-c", script, wheel.to_str().unwrap()]).await;
+        let built = world.store(tool).ensure(&world.asks_for("tinywheel")).await.unwrap();
+
+        let code = "import tinymain; tinymain.main(); print(tinymain.__cached__)";
+        let output = python(&built.python, &["-I", "-c", code]).await;
+        let words: Vec<&str> = output.stdout.split_whitespace().collect();
+        assert_eq!(words.len(), 3, "{tool:?}: {}", output.stderr);
+        assert!(words.iter().all(|path| path.starts_with(built.path.to_str().unwrap())), "{words:?}");
+        assert!(Path::new(words[2]).exists(), "it is compiled before it is used");
+        let head = fs::read_to_string(built.path.join("bin/tiny")).unwrap();
+        assert!(head.contains(built.python.to_str().unwrap()), "{head}");
+        let search = format!("grep -rl '{}.new' '{}'; true", built.id, built.path.display());
+        let found = python(Path::new("sh"), &["-c", &search]).await;
+        assert_eq!(found.stdout, "", "{tool:?}: where it was built is said nowhere");
+    }
+}
+
+#[tokio::test]
 async fn an_environment_that_vanishes_under_a_running_store_comes_back() {
     let world = World::new().await;
     let store = world.store(PackageManager::Pip);
