@@ -105,6 +105,12 @@ impl Call {
         self.api.clone_ref(py)
     }
 
+    /// Whether it is made with the code that was loaded before, whatever is in the file by now.
+    #[getter]
+    fn keeps_code(&self) -> bool {
+        self.invocation.keeps_code()
+    }
+
     /// The tables of a WAL batch: name and rows, still encoded.
     fn take_tables<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let CallEvent::Writes(tables) = self.take_event()? else { return Err(wrong_event("rows")) };

@@ -80,7 +80,7 @@ impl Gatherer {
         if invoke.more && !matches!(event, CallEvent::Writes(_)) {
             return Err(Violation(format!("invocation {id} announces rows but is not a WAL batch")));
         }
-        let call = PendingCall { invocation: Arc::new(Invocation::new(id)), event };
+        let call = PendingCall { invocation: Arc::new(Invocation::new(id).keeping_code(invoke.keep_code)), event };
         if !invoke.more {
             return Ok(Some(call));
         }

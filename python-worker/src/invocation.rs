@@ -33,6 +33,8 @@ impl From<Cancel> for Cancellation {
 #[derive(Debug)]
 pub struct Invocation {
     id: u64,
+    /// Whether a change of the plugin's file is not looked at for it.
+    keeps_code: bool,
     cancellation: OnceLock<Cancellation>,
     cancelled: Notify,
     delivered: AtomicBool,
@@ -58,6 +60,7 @@ impl Invocation {
     pub fn new(id: u64) -> Self {
         Self {
             id,
+            keeps_code: false,
             cancellation: OnceLock::new(),
             cancelled: Notify::new(),
             delivered: AtomicBool::new(false),
@@ -68,6 +71,19 @@ impl Invocation {
             deserialise_ns: AtomicU64::new(0),
             callbacks_ns: AtomicU64::new(0),
         }
+    }
+
+    /// The same, with the code that was loaded before.
+    #[must_use]
+    pub fn keeping_code(mut self, keeps_code: bool) -> Self {
+        self.keeps_code = keeps_code;
+        self
+    }
+
+    /// Whether it is made with the code that was loaded before.
+    #[must_use]
+    pub fn keeps_code(&self) -> bool {
+        self.keeps_code
     }
 
     /// The id that the runner gave it.

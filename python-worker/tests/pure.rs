@@ -58,7 +58,7 @@ fn line_protocol_is_split_at_line_ends() {
 }
 
 fn invoke(id: u64, kind: event::Kind, more: bool) -> Invoke {
-    Invoke { invocation_id: id, event: Some(Event { kind: Some(kind) }), more }
+    Invoke { invocation_id: id, event: Some(Event { kind: Some(kind) }), more, keep_code: false }
 }
 
 fn tables(names: &[&str]) -> Vec<TableBatch> {
@@ -98,7 +98,7 @@ fn parts_of_an_event_are_gathered() {
 #[test]
 fn events_that_make_no_sense_are_violations() {
     let mut gatherer = Gatherer::default();
-    assert!(gatherer.invoke(Invoke { invocation_id: 1, event: None, more: false }).is_err());
+    assert!(gatherer.invoke(Invoke { invocation_id: 1, event: None, more: false, keep_code: false }).is_err());
     assert!(gatherer.invoke(invoke(1, event::Kind::ScheduleTick(ScheduleTick::default()), true)).is_err());
     assert!(gatherer.invoke(invoke(1, wal(&[]), true)).unwrap().is_none());
     assert!(gatherer.invoke(invoke(1, wal(&[]), true)).is_err());

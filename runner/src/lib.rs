@@ -27,6 +27,7 @@ pub mod server;
 pub mod session;
 pub mod supervisor;
 pub mod system_tables;
+pub mod tree;
 pub mod trigger;
 
 pub use cli::main;

@@ -319,6 +319,21 @@ pub const WORKER_CPU_THOUSANDTHS_MIN: u64 = 10;
 /// Most processors that a limit may name; more than any machine has.
 pub const WORKER_CPU_MAX: f64 = 65_536.0;
 
+/// Memory of the build of a package and all that it starts, bytes. Compilers of C++ take a gigabyte for a file.
+pub const BUILD_MEMORY_BYTES: u64 = 4 << 30;
+
+/// Processes and threads of a build: compilers run side by side.
+pub const BUILD_PROCESSES: u64 = 256;
+
+/// Open files of a process of a build. Linkers open all objects at once.
+pub const BUILD_FILES: u64 = 1024;
+
+/// Largest file that a build may write, bytes.
+pub const BUILD_FILE_BYTES: u64 = 1 << 30;
+
+/// Size of a build's `/tmp`, bytes. It counts as memory.
+pub const BUILD_TMP_BYTES: u64 = 1 << 30;
+
 /// Least number of processes and threads: process 1, the worker and its session's thread.
 pub const WORKER_PROCESSES_MIN: u64 = 4;
 

@@ -33,7 +33,7 @@ use crate::journal::Ledger;
 use crate::limits;
 use crate::logs::LogStore;
 use crate::plugin_files::PluginFiles;
-use crate::supervisor::{Supervisor, Watchdog, WorkerPackage, WorkerRegistry, WorkerSettings};
+use crate::supervisor::{Supervisor, Watchdog, WorkerPackage, WorkerRegistry, WorkerSettings, Workshop};
 use crate::system_tables::SystemTables;
 
 /// A runner that could not be started: what, and what to do.
@@ -329,20 +329,31 @@ fn supervisor(
     );
     let mut index = config.index.clone();
     index.check().map_err(StartError::new)?;
-    let environments = environments.with_index(index);
+    let (launcher, watchdog, tracker) = (Arc::new(launcher), Arc::new(watchdog), TaskTracker::new());
+    let homes = node.directory.join("homes");
+    let workshop = Workshop {
+        launcher: Arc::clone(&launcher),
+        watchdog: Arc::clone(&watchdog),
+        registry: Arc::clone(registry),
+        clock: Arc::clone(clock),
+        tracker: tracker.clone(),
+        homes: homes.clone(),
+        emulate: config.emulate,
+    };
+    let environments = environments.with_index(index).with_workbench(Arc::new(workshop));
     Ok(Supervisor {
-        launcher: Arc::new(launcher),
+        launcher,
         package: Arc::new(package),
         environments: Arc::new(environments),
         registry: Arc::clone(registry),
-        watchdog: Arc::new(watchdog),
+        watchdog,
         clock: Arc::clone(clock),
-        tracker: TaskTracker::new(),
+        tracker,
         settings: WorkerSettings {
             idle_timeout: config.worker_idle_timeout,
             resources: config.worker_resources,
             memory_bytes: config.worker_memory_bytes,
-            homes: node.directory.join("homes"),
+            homes,
             emulate: config.emulate,
             permission_policy: Arc::new(config.permission_policy.clone()),
         },

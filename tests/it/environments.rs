@@ -8,6 +8,7 @@ mod loopback;
 mod readiness;
 mod real;
 mod settings;
+mod sources;
 mod switch;
 
 use std::fmt::Write as _;

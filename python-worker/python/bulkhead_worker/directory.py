@@ -34,9 +34,9 @@ class Directory:
         """Import the package and look for the function."""
         self.function()
 
-    def function(self) -> EntryPoint:
-        """Return the function, after an import if a file has changed."""
-        stamps = _stamps_of(self._path)
+    def function(self, *, keep: bool = False) -> EntryPoint:
+        """Return the function, after an import if a file has changed; as it was imported before with `keep`."""
+        stamps = {} if keep and self._module is not None else _stamps_of(self._path)
         if self._module is None or (stamps and stamps != self._stamps):
             module = self._import()
             self._forget()

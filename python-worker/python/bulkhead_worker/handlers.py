@@ -47,7 +47,7 @@ class Handlers:
     def call(self, call: Call) -> None:
         """Call the plugin. What it raises is reported and goes no further."""
         try:
-            function = self._function()
+            function = self._function(keep=call.keeps_code)
         except BaseException as error:
             self._fail(call, error, LOAD)
             return
@@ -57,13 +57,13 @@ class Handlers:
         except BaseException as error:
             self._fail(call, error, EXCEPTION)
 
-    def _function(self) -> EntryPoint:
+    def _function(self, *, keep: bool) -> EntryPoint:
         if self._plugin is None:
             if self._trigger is None:
                 raise LoadError("no trigger was loaded")
             # It was not there at the time, or was not a plugin; it may be now.
             self._plugin = find_plugin(self._trigger.path, self._trigger.entry_point)
-        return self._plugin.function()
+        return self._plugin.function(keep=keep)
 
     def _fail(self, call: Call, error: BaseException, kind: int) -> None:
         call.fail(kind_of(error, kind), message_of(error), traceback_of(error, self._sources()))

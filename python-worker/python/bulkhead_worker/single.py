@@ -39,9 +39,9 @@ class SingleFile:
         tree = compile(self._source, self._path, "exec", _ONLY_AST, True)
         check_source(tree, self._entry_point, self._path)
 
-    def function(self) -> EntryPoint:
-        """Execute the file in a new module and return its function."""
-        code = self._compiled()
+    def function(self, *, keep: bool = False) -> EntryPoint:
+        """Execute the file in a new module and return its function; as it was loaded before with `keep`."""
+        code = self._code if keep and self._code is not None else self._compiled()
         module = ModuleType(self._name)
         namespace = module.__dict__
         namespace["__builtins__"] = builtins

@@ -27,7 +27,7 @@ pub(super) struct PackageArgs {
     /// Take packages from the directories of wheels alone.
     #[arg(long, env = "BULKHEAD_OFFLINE")]
     offline: bool,
-    /// Install only wheels. The build of a package without one is code of its author that runs as the server's user.
+    /// Install only wheels. A package without one is otherwise built from source, in a sandbox without network.
     #[arg(long, env = "BULKHEAD_ONLY_WHEELS")]
     only_wheels: bool,
     /// Install only files whose hash stands in the lock.

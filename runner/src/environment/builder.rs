@@ -3,8 +3,8 @@
 //! An environment is built beside its final place and renamed when it is complete, so that whatever has its name is whole.
 //! Scripts, `pyvenv.cfg` and compiled code hold absolute paths: [`finish`] makes them those of the final place.
 //!
-//! What builds run is not trusted (an sdist's `setup.py` is the author's code); their sandbox and the stream of progress
-//! belong between the steps here.
+//! Nothing of a package runs here: only wheels are installed, and an environment's own interpreter is not started once there
+//! are packages in it.
 
 use std::path::Path;
 
@@ -53,6 +53,26 @@ pub(super) async fn install(
     lines: &[String],
     path: &Path,
 ) -> Result<(), EnvironmentError> {
+    let hashes = if steps.index.require_hashes { &["--no-deps", "--require-hashes"][..] } else { &["--no-deps"][..] };
+    install_from(steps, installer, (lines, hashes), path).await
+}
+
+/// Installs what `lines` say and what it needs into the environment at `path`, which is for one build only.
+pub(super) async fn install_with_needs(
+    steps: &Steps<'_>,
+    installer: &Installer<'_>,
+    lines: &[String],
+    path: &Path,
+) -> Result<(), EnvironmentError> {
+    install_from(steps, installer, (lines, &[]), path).await
+}
+
+async fn install_from(
+    steps: &Steps<'_>,
+    installer: &Installer<'_>,
+    (lines, options): (&[String], &[&str]),
+    path: &Path,
+) -> Result<(), EnvironmentError> {
     let file = path.join(REQUIREMENTS_FILE);
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
     std::fs::write(&file, text).map_err(EnvironmentError::io("write", &file))?;
@@ -60,28 +80,17 @@ pub(super) async fn install(
     let (what, mut tool) = match installer {
         Installer::Uv(uv) => {
             let mut tool = steps.tool(uv)?;
-            tool.args(["pip", "install", "--no-deps", "--python"]).args([python]);
+            tool.args(["pip", "install", "--python"]).args([python]);
             ("installing packages with uv", tool)
         }
         Installer::Pip(pip) => {
-            let mut tool = pip.tool(steps)?;
-            tool.args(["--python".into(), python]);
-            tool.args([
-                "install",
-                "--no-deps",
-                "--no-compile",
-                "--disable-pip-version-check",
-                "--no-input",
-                "--progress-bar",
-                "off",
-            ]);
+            let mut tool = pip.tool(steps, &python)?;
+            tool.args(["install", "--no-compile", "--disable-pip-version-check", "--no-input"]);
+            tool.args(["--progress-bar", "off"]);
             ("installing packages with pip", tool)
         }
     };
-    tool.args(steps.index.arguments());
-    if steps.index.require_hashes {
-        tool.args(["--require-hashes"]);
-    }
+    tool.args(options).args(steps.index.arguments());
     tool.args(["--requirement".as_ref(), file.as_path()]);
     steps.must(what, tool).await?;
     // The file may hold the password of an index, and plugins read their environment.

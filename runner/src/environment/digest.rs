@@ -21,9 +21,9 @@ pub(super) fn environment_id(interpreter: &Interpreter, lock: &Lock) -> String {
     digest(FORMAT, interpreter, &lock.lines())
 }
 
-/// Digest of what is asked for: it names the lock that was made for it.
-pub(super) fn request_id(interpreter: &Interpreter, requirements: &Requirements) -> String {
-    digest(REQUEST_FORMAT, interpreter, requirements.packages())
+/// Digest of what is asked for, and where it is looked for: it names the lock that was made for it.
+pub(super) fn request_id(interpreter: &Interpreter, requirements: &Requirements, places: &[String]) -> String {
+    digest(REQUEST_FORMAT, interpreter, &[requirements.packages(), places].concat())
 }
 
 fn digest(format: &str, interpreter: &Interpreter, lines: &[String]) -> String {
@@ -53,7 +53,7 @@ mod tests {
     }
 
     fn id(packages: &[&str]) -> String {
-        request_id(&interpreter(), &Requirements::from_packages(packages).unwrap())
+        request_id(&interpreter(), &Requirements::from_packages(packages).unwrap(), &[])
     }
 
     #[test]
@@ -77,10 +77,11 @@ mod tests {
         let mut other = interpreter();
         other.version = "3.12.2".into();
         let none = Requirements::default();
-        assert_ne!(request_id(&other, &none), id(&[]));
+        assert_ne!(request_id(&other, &none, &[]), id(&[]));
         other = interpreter();
         other.base_executable = "/opt/python3.12".into();
-        assert_ne!(request_id(&other, &none), id(&[]));
+        assert_ne!(request_id(&other, &none, &[]), id(&[]));
         assert_ne!(id(&["ab", "c"]), id(&["a", "bc"]));
+        assert_ne!(request_id(&interpreter(), &none, &["index https://h/simple".to_owned()]), id(&[]));
     }
 }

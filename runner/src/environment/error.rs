@@ -43,6 +43,14 @@ pub enum EnvironmentError {
         /// What the reader can do, where that is known.
         hint: Option<String>,
     },
+    /// A package that has no wheel could not be built.
+    #[error("{what} cannot be built from source: {reason}")]
+    Source {
+        /// The package.
+        what: String,
+        /// Why.
+        reason: String,
+    },
     /// A tool took too long and was killed.
     #[error("{what} was not done after {}, the limit for a build:\n{output}", seconds(*limit))]
     Timeout {

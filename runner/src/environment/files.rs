@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::error::EnvironmentError;
 use super::marker;
 use super::store::{BEING_BUILT, LOCKS, RESOLVED};
+use crate::tree;
 
 /// Writes a file that is there whole or not at all.
 pub(super) fn write_whole(path: &Path, text: &str) -> io::Result<()> {
@@ -54,7 +55,7 @@ pub(super) async fn remove_leftovers(root: PathBuf) {
             }
             let Some(_lock) = try_lock(&root.join(LOCKS).join(being_built.unwrap_or(&name)))? else { continue };
             if is_leftover() && path.is_dir() {
-                fs::remove_dir_all(&path)?;
+                tree::remove(&path)?;
                 removed.push(path);
             }
         }
@@ -76,10 +77,8 @@ pub(super) fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 pub(super) async fn remove(path: &Path) -> Result<(), EnvironmentError> {
-    match tokio::fs::remove_dir_all(path).await {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(EnvironmentError::io("remove", path)(error)),
-        _ => Ok(()),
-    }
+    let directory = path.to_owned();
+    blocking(move || tree::remove(&directory)).await.map_err(EnvironmentError::io("remove", path))
 }
 
 pub(super) async fn blocking<T: Send + 'static>(

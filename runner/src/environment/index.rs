@@ -67,8 +67,20 @@ impl IndexSettings {
     }
 
     /// Whether the operator has named where packages come from.
-    fn decides(&self) -> bool {
+    pub(super) fn decides(&self) -> bool {
         self.offline || self.index_url.is_some()
+    }
+
+    /// Where packages are looked for, as far as the operator has settled it, without credentials: other places may give other
+    /// packages. Nothing by default.
+    pub(super) fn places(&self) -> Vec<String> {
+        let shown = |kind: &str, url: &String| format!("{kind} {}", without_credentials(url));
+        let indexes = self.index_url.iter().map(|url| shown("index", url));
+        let extra = self.extra_index_urls.iter().map(|url| shown("extra index", url));
+        let directories = self.find_links.iter().map(|path| format!("directory {}", path.display()));
+        let rules = [(self.offline, "offline"), (self.only_wheels, "only wheels")];
+        let rules = rules.into_iter().filter(|(is_set, _)| *is_set).map(|(_, rule)| rule.to_owned());
+        indexes.chain(extra).chain(directories).chain(rules).collect()
     }
 
     /// Tells a tool. What may hold credentials goes by its environment, which other users cannot read.
@@ -83,9 +95,8 @@ impl IndexSettings {
             let urls = self.extra_index_urls.join(" ");
             tool.env("PIP_EXTRA_INDEX_URL", &urls).env("UV_INDEX", &urls);
         }
-        if self.only_wheels {
-            tool.env("PIP_ONLY_BINARY", ":all:").env("UV_NO_BUILD", "1");
-        }
+        // What has to be built is built in the sandbox, and they get the wheel.
+        tool.env("PIP_ONLY_BINARY", ":all:").env("UV_NO_BUILD", "1");
         if self.offline {
             tool.env("PIP_NO_INDEX", "1").env("UV_NO_INDEX", "1").env("UV_OFFLINE", "1");
         }
@@ -104,8 +115,10 @@ impl IndexSettings {
             let shown = without_credentials(line);
             if line.starts_with('-') {
                 let names_index = line.starts_with("--index-url") || line.starts_with("--extra-index-url");
-                if self.only_wheels && line.starts_with("--no-binary") {
-                    return refused(format!("`{shown}`: this server installs only wheels; remove the line"));
+                if line.starts_with("--no-binary") {
+                    return refused(format!(
+                        "`{shown}`: a package is built from source where no wheel of it fits, and only there; remove the line"
+                    ));
                 }
                 if self.decides() && (names_index || is_remote(line)) {
                     return refused(format!(
@@ -144,7 +157,8 @@ impl IndexSettings {
         Err(EnvironmentError::NotAllowed { reason })
     }
 
-    fn check_name(&self, name: &str, why: Option<&str>) -> Result<(), EnvironmentError> {
+    /// Whether the package of this name may be there; `why` it is wanted, where that is not plain.
+    pub(super) fn check_name(&self, name: &str, why: Option<&str>) -> Result<(), EnvironmentError> {
         let among = |list: &[String]| list.iter().any(|pattern| matches(pattern, name));
         let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
         let reason = if among(&self.deny) {
@@ -220,6 +234,19 @@ mod tests {
             reason(check("a @ git+https://u:p@h/a")).starts_with("`a @ git+https://***@h/a`: this server is offline")
         );
         assert_eq!(check("a @ file:///wheels/a.whl"), Ok(()));
+    }
+
+    #[test]
+    fn places_are_known_without_credentials() {
+        assert_eq!(IndexSettings::default().places(), [""; 0], "what was locked without settings stays");
+        let settings = IndexSettings {
+            index_url: Some("https://u:secret@h/simple".to_owned()),
+            find_links: vec!["/wheels".into()],
+            offline: true,
+            require_hashes: true,
+            ..IndexSettings::default()
+        };
+        assert_eq!(settings.places(), ["index https://***@h/simple", "directory /wheels", "offline"]);
     }
 
     #[test]

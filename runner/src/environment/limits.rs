@@ -32,6 +32,21 @@ pub(super) const OUTPUT_TAIL_BYTES: usize = 8 << 10;
 /// Bytes at the end of pip's log in which the reason of a failure is looked for. A package with many wheels has a line for each.
 pub(super) const LOG_BYTES_MAX: u64 = 4 << 20;
 
+/// Packages that are built from source for one environment, at most.
+pub(super) const SOURCES_MAX: usize = 32;
+
+/// Packages that the build of one package may ask for itself.
+pub(super) const BUILD_NEEDS_MAX: usize = 64;
+
+/// Largest source package, bytes. The largest of the public index have some 100 MiB.
+pub(super) const SOURCE_BYTES_MAX: u64 = 512 << 20;
+
+/// Largest wheel that is taken from a build, bytes.
+pub(super) const WHEEL_BYTES_MAX: u64 = 512 << 20;
+
+/// Largest `pyproject.toml` of a source package, bytes.
+pub(super) const PROJECT_FILE_BYTES_MAX: u64 = 1 << 20;
+
 /// Largest file in an environment's `bin` that is looked through for the path at which it was built, bytes. Scripts have some
 /// hundred; what is larger is a program.
 pub(super) const SCRIPT_BYTES_MAX: u64 = 1 << 20;

@@ -25,6 +25,17 @@ struct LockedPackage {
     hashes: Vec<String>,
 }
 
+/// What a wheel was built of.
+#[derive(Debug, Clone)]
+pub(super) struct LockedSource {
+    /// The package.
+    pub(super) name: String,
+    /// Where it lies, when it was asked for by its address.
+    pub(super) address: Option<String>,
+    /// Hash of its file.
+    pub(super) sha256: Option<String>,
+}
+
 /// The part of pip's installation report (version 1) that matters.
 #[derive(Deserialize)]
 struct PipReport {
@@ -108,6 +119,31 @@ impl Lock {
         Ok(Self::new(packages.collect::<Result<_, _>>()?))
     }
 
+    /// The same, with sources in the places of the wheels that were built of them.
+    pub(super) fn with_sources(mut self, sources: &[LockedSource]) -> Self {
+        for package in &mut self.packages {
+            let Some(source) = sources.iter().find(|source| source.name == package.name) else { continue };
+            if let Some(address) = &source.address {
+                package.pin = format!(" @ {address}");
+            }
+            package.hashes = source.sha256.iter().map(|hash| format!("sha256:{hash}")).collect();
+        }
+        self
+    }
+
+    /// The hashes that files of a package may have.
+    pub(super) fn hashes(&self, name: &str) -> Vec<&str> {
+        let of_name = self.packages.iter().filter(|package| package.name == name);
+        of_name.flat_map(|package| package.hashes.iter().map(String::as_str)).collect()
+    }
+
+    /// The revision of the repository that a package comes from.
+    pub(super) fn revision(&self, name: &str) -> Option<&str> {
+        let pin = &self.packages.iter().find(|package| package.name == name)?.pin;
+        let (_, revision) = pin.strip_prefix(" @ git+")?.rsplit_once('@')?;
+        (!revision.contains('/')).then_some(revision)
+    }
+
     fn new(mut packages: Vec<LockedPackage>) -> Self {
         packages.sort();
         packages.dedup();
@@ -134,15 +170,23 @@ impl Lock {
         self.packages.iter().map(LockedPackage::line).collect()
     }
 
-    /// The lines as they are installed: an address is the one that was asked for, with the credentials that it needs. Tools
-    /// want hashes of all packages or of none.
-    pub(super) fn lines_to_install(&self, requirements: &[String]) -> Vec<String> {
-        let with_hashes = self.packages.iter().all(|package| !package.hashes.is_empty());
+    /// The lines as they are installed: an address is the one that was asked for, with the credentials that it needs, and of
+    /// a package that was built it is the wheel (name, version, hash). Tools want hashes of all packages or of none.
+    pub(super) fn lines_to_install(&self, requirements: &[String], wheels: &[(String, String, String)]) -> Vec<String> {
+        let wheel = |package: &LockedPackage| wheels.iter().find(|(name, ..)| *name == package.name);
+        let with_hashes = self.packages.iter().all(|package| !package.hashes.is_empty() || wheel(package).is_some());
         let asked = |name: &str| {
             let mut lines = requirements.iter().map(|line| line.split(" --hash=").next().unwrap_or_default());
             lines.find(|line| line.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with('@')))
         };
         let line = |package: &LockedPackage| {
+            if let Some((name, version, hash)) = wheel(package) {
+                return if with_hashes {
+                    format!("{name}=={version} --hash=sha256:{hash}")
+                } else {
+                    format!("{name}=={version}")
+                };
+            }
             let pinned = format!("{}{}", package.name, package.pin);
             let requirement = asked(&package.name).map_or(pinned, str::to_owned);
             if with_hashes { format!("{requirement}{}", package.hash_options()) } else { requirement }
@@ -227,12 +271,28 @@ mod tests {
             ["a @ https://***@h/a.whl --hash=sha256:aa", "big-name==1 --hash=sha256:bb", "c @ git+https://h/c@0f"]
         );
         let asked = ["a @https://u:p@h/a.whl".to_owned(), "big-name".to_owned(), "c @git+https://h/c".to_owned()];
-        assert_eq!(lock.lines_to_install(&asked), ["a @https://u:p@h/a.whl", "big-name==1", "c @git+https://h/c"]);
+        assert_eq!(lock.lines_to_install(&asked, &[]), ["a @https://u:p@h/a.whl", "big-name==1", "c @git+https://h/c"]);
+    }
+
+    #[test]
+    fn a_source_stands_in_the_lock_and_its_wheel_is_installed() {
+        let source = |name: &str, address: Option<&str>, sha256: Option<&str>| LockedSource {
+            name: name.to_owned(),
+            address: address.map(str::to_owned),
+            sha256: sha256.map(str::to_owned),
+        };
+        let seen = Lock::parse("a==1 --hash=sha256:w1\nb @ file:///work/b.whl\nc==3 --hash=sha256:c3\n").unwrap();
+        let lock = seen.with_sources(&[source("a", None, Some("s1")), source("b", Some("git+https://h/b@0f"), None)]);
+        assert_eq!(lock.lines(), ["a==1 --hash=sha256:s1", "b @ git+https://h/b@0f", "c==3 --hash=sha256:c3"]);
+        assert_eq!((lock.revision("b"), lock.revision("a"), lock.hashes("a")), (Some("0f"), None, vec!["sha256:s1"]));
+        let wheel = |name: &str, version: &str| (name.to_owned(), version.to_owned(), format!("w{version}"));
+        let lines = lock.lines_to_install(&["b @ git+https://h/b".to_owned()], &[wheel("a", "1"), wheel("b", "2")]);
+        assert_eq!(lines, ["a==1 --hash=sha256:w1", "b==2 --hash=sha256:w2", "c==3 --hash=sha256:c3"]);
     }
 
     #[test]
     fn hashes_are_demanded_where_all_are_known() {
         let lock = Lock::parse(UV).unwrap();
-        assert_eq!(lock.lines_to_install(&["pandas".to_owned()]), lock.lines());
+        assert_eq!(lock.lines_to_install(&["pandas".to_owned()], &[]), lock.lines());
     }
 }

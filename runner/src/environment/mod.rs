@@ -5,8 +5,8 @@
 //! - an environment is named by the digest of interpreter and lock, so plugins whose requirements come to the same packages
 //!   share one;
 //! - [`EnvironmentStore::ensure`] gives the environment, building it if it is not there;
-//! - [`tool`](self) is the one place that runs external programs (the interpreter, uv, pip), where a sandbox for builds
-//!   belongs.
+//! - [`tool`](self) is the one place that runs external programs (the interpreter, uv, pip). They run no code of packages:
+//!   what has no wheel is built in a sandbox ([`Workbench`]), and they get the wheel.
 //!
 //! On disk, below the store's root:
 //!
@@ -52,11 +52,13 @@ mod requirements;
 mod requirements_file;
 mod resolver;
 mod server_wide;
+mod sources;
 mod steps;
 mod store;
 mod tool;
 mod tool_environment;
 mod version_specifier;
+mod workbench;
 
 #[cfg(test)]
 mod tests;
@@ -68,6 +70,7 @@ pub use error::{EnvironmentError, InstallError, RequirementsError};
 pub use import_venv::{Needs, Venv};
 pub use index::IndexSettings;
 pub use interpreter::InterpreterError;
+pub(crate) use output_tail::Tail as OutputTail;
 pub use own::OwnRequirements;
 pub use plan::Plan;
 pub use progress::listened_to;
@@ -77,6 +80,7 @@ pub use server_wide::requirements_at;
 pub use store::EnvironmentStore;
 pub use tool::is_tool_process;
 pub use tool_environment::{is_for_tools_only, without_credentials};
+pub use workbench::{BenchOutput, BenchTask, Listener, Workbench};
 
 /// A virtual environment that is complete.
 #[derive(Debug, Clone, PartialEq, Eq)]

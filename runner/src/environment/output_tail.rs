@@ -6,14 +6,14 @@ use super::limits::{LINE_BYTES_MAX, OUTPUT_TAIL_BYTES};
 
 /// What is kept of a stream.
 #[derive(Default)]
-pub(super) struct Tail {
+pub(crate) struct Tail {
     bytes: Vec<u8>,
     is_cut: bool,
 }
 
 impl Tail {
     /// Reads the stream to its end, and says each line of it on the way.
-    pub(super) async fn fill(&mut self, stream: Option<impl AsyncRead + Unpin>, say: impl Fn(&str)) {
+    pub(crate) async fn fill(&mut self, stream: Option<impl AsyncRead + Unpin>, say: impl Fn(&str)) {
         let Some(mut stream) = stream else { return };
         let mut buffer = [0; 4096];
         let mut line = Vec::new();
@@ -48,7 +48,7 @@ impl Tail {
     }
 
     /// The text; where the beginning is missing it starts with a whole line.
-    pub(super) fn text(mut self) -> String {
+    pub(crate) fn text(mut self) -> String {
         self.cut();
         let text = String::from_utf8_lossy(&self.bytes);
         match text.split_once('\n') {

@@ -40,7 +40,7 @@ impl EnvironmentStore {
     pub async fn plan(&self, requirements: &Requirements) -> Result<Plan, EnvironmentError> {
         let requirements = self.with_server_wide(requirements)?;
         let interpreter = self.interpreters().find(requirements.requires_python()).await?;
-        let request = request_id(&interpreter, &requirements);
+        let request = request_id(&interpreter, &requirements, &self.index().places());
         let lock = if requirements.is_empty() { Some(Lock::default()) } else { self.kept_lock(&request)? };
         let environment = lock.as_ref().map(|lock| self.describe(&interpreter, &requirements, lock));
         let shown = |asked: &[Asked]| {

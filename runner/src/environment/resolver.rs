@@ -9,7 +9,6 @@ use super::installer::Installer;
 use super::interpreter::Interpreter;
 use super::limits::LOG_BYTES_MAX;
 use super::lock::Lock;
-use super::requirements::Requirements;
 use super::steps::Steps;
 
 /// Files in the working directory of a build.
@@ -22,13 +21,13 @@ pub(super) async fn resolve(
     steps: &Steps<'_>,
     installer: &Installer<'_>,
     interpreter: &Interpreter,
-    requirements: &Requirements,
+    lines: &[String],
     work: &Path,
 ) -> Result<Lock, EnvironmentError> {
     let asked = work.join(REQUIREMENTS_FILE);
     let answer = work.join(ANSWER_FILE);
     let log = work.join(LOG_FILE);
-    let text: String = requirements.packages().iter().map(|line| format!("{line}\n")).collect();
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
     std::fs::write(&asked, text).map_err(EnvironmentError::io("write", &asked))?;
     let (what, tool) = match installer {
         Installer::Uv(uv) => {
@@ -42,7 +41,7 @@ pub(super) async fn resolve(
             ("resolving requirements with uv", tool)
         }
         Installer::Pip(pip) => {
-            let mut tool = pip.tool(steps)?;
+            let mut tool = pip.tool(steps, &interpreter.base_executable)?;
             tool.args(["install", "--dry-run", "--ignore-installed", "--disable-pip-version-check"]);
             tool.args(["--log".as_ref(), log.as_path()]);
             tool.args(["--no-input", "--progress-bar", "off"]).args(steps.index.arguments());

@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,14 +11,10 @@ use tokio::time::Instant;
 use super::diagnosis;
 use super::error::EnvironmentError;
 use super::index::IndexSettings;
-use super::interpreter::Interpreter;
 use super::progress::News;
 use super::redactor::Redactor;
 use super::tool::{Output, Tool, ToolError};
-
-/// First major version of pip that installs into another interpreter's environment by `--python` (22.3) and reports what it
-/// would install (22.2).
-const PIP_MAJOR_MIN: u32 = 23;
+use super::workbench::{BenchOutput, BenchTask, Listener, Workbench};
 
 /// The frame of a build.
 #[derive(Clone, Copy)]
@@ -80,32 +78,38 @@ impl Steps<'_> {
         })
     }
 
-    /// Whether the interpreter's own pip is there and new enough to work on other environments.
-    pub(super) async fn base_pip_will_do(&self, interpreter: &Interpreter) -> Result<bool, EnvironmentError> {
-        let mut tool = self.tool(&interpreter.base_executable)?;
-        tool.args(["-I", "-m", "pip", "--disable-pip-version-check", "--version"]);
-        let output = self.output("asking pip for its version", tool).await?;
-        Ok(output.status.success() && pip_major(&output.stdout).is_some_and(|major| major >= PIP_MAJOR_MIN))
+    /// Runs what nobody trusts in the sandbox, where it must succeed; what it has said.
+    pub(super) async fn on_bench(
+        &self,
+        what: &str,
+        workbench: &dyn Workbench,
+        task: BenchTask,
+    ) -> Result<String, EnvironmentError> {
+        let (news, redactor) = (self.news.clone(), self.redactor.clone());
+        let listener: Listener = Arc::new(move |line| news.say(&redactor.clean(line)));
+        let failed = |exit: String, output: String| EnvironmentError::Tool {
+            what: what.to_owned(),
+            exit,
+            hint: diagnosis::hint(&output),
+            output,
+        };
+        let run = workbench.run(task, listener).await;
+        let BenchOutput { status, stdout, stderr, remark } = run.map_err(|reason| failed(reason, String::new()))?;
+        if let Some(status) = status.filter(|_| remark.is_none()).filter(ExitStatus::success) {
+            tracing::debug!("{what}: {status}");
+            return Ok(stdout);
+        }
+        // A build tells its steps on one of them, and why it fails on the other.
+        let words = self.redactor.clean(format!("{}\n{}", stdout.trim_end(), stderr.trim_end()).trim_start());
+        match (status, remark) {
+            (None, None) => Err(EnvironmentError::Timeout { what: what.to_owned(), limit: self.limit, output: words }),
+            (_, Some(remark)) => Err(failed(remark, words)),
+            (Some(status), None) => Err(failed(status.to_string(), words)),
+        }
     }
-}
-
-/// The number in `pip 23.2.1 from ...`.
-fn pip_major(version: &str) -> Option<u32> {
-    version.strip_prefix("pip ")?.split('.').next()?.parse().ok()
 }
 
 /// Whether a tool says that a file has not the hash that it should have.
 pub(super) fn is_other_file(output: &str) -> bool {
     ["DO NOT MATCH THE HASHES", "Hash mismatch"].iter().any(|text| output.contains(text))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_version_of_pip_is_read() {
-        assert_eq!(pip_major("pip 23.2.1 from /usr/lib/python3 (python 3.11)\n"), Some(23));
-        assert_eq!(pip_major("No module named pip"), None);
-    }
 }

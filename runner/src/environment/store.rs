@@ -29,8 +29,10 @@ use super::progress::News;
 use super::redactor::Redactor;
 use super::requirements::Requirements;
 use super::resolver;
+use super::sources::Sources;
 use super::steps::{self, Steps};
 use super::tool_environment::without_credentials;
+use super::workbench::Workbench;
 use super::{Environment, PackageManager};
 
 /// Directory of the lock files, below the store's root.
@@ -52,6 +54,7 @@ pub struct EnvironmentStore {
     root: PathBuf,
     package_manager: PackageManager,
     index: IndexSettings,
+    workbench: Option<Arc<dyn Workbench>>,
     build_timeout: Duration,
     interpreters: Interpreters,
     search_path: OsString,
@@ -97,6 +100,7 @@ impl EnvironmentStore {
             root: std::path::absolute(&root).unwrap_or(root),
             package_manager,
             index: IndexSettings::default(),
+            workbench: None,
             build_timeout,
             interpreters: Interpreters::new(python, search_path.clone(), installations()),
             search_path,
@@ -209,7 +213,7 @@ impl EnvironmentStore {
     pub async fn ensure_exactly(&self, requirements: &Requirements) -> Result<Arc<Environment>, EnvironmentError> {
         self.admit(requirements)?;
         let interpreter = self.interpreters.find(requirements.requires_python()).await?;
-        let id = request_id(&interpreter, requirements);
+        let id = request_id(&interpreter, requirements, &self.index.places());
         let slot = self.slot(&id);
         slot.news.passed_on(self.ensure_in(&slot, &id, &interpreter, requirements)).await
     }
@@ -300,6 +304,18 @@ impl EnvironmentStore {
         result
     }
 
+    /// With a sandbox for the code of packages that have to be built.
+    #[must_use]
+    pub fn with_workbench(mut self, workbench: Arc<dyn Workbench>) -> Self {
+        self.workbench = Some(workbench);
+        self
+    }
+
+    /// What builds packages that have no wheel, for one environment; `work` is the working directory.
+    pub(super) fn sources<'a>(&self, job: &'a Job<'a>, work: &Path) -> Sources<'a> {
+        Sources::new(job, self.workbench.clone(), work)
+    }
+
     async fn resolve_and_build(
         &self,
         job: &Job<'_>,
@@ -307,8 +323,9 @@ impl EnvironmentStore {
         work: &Path,
         held: &File,
     ) -> Result<Environment, EnvironmentError> {
+        let mut sources = self.sources(job, work);
         if let Some(lock) = kept {
-            match self.environment(job, &lock, Some(work)).await {
+            match self.environment(job, &lock, Some(&mut sources)).await {
                 // Somebody has to look into that: it is what hashes are for.
                 Err(EnvironmentError::Tool { output, .. }) if steps::is_other_file(&output) => {
                     let reason = format!("a file is not the one that was locked:\n{output}\n");
@@ -321,8 +338,8 @@ impl EnvironmentStore {
                 result => return result,
             }
         }
-        let lock = self.resolve(job, work, held).await?;
-        let environment = self.environment(job, &lock, Some(work)).await?;
+        let lock = self.resolve(job, &mut sources, held).await?;
+        let environment = self.environment(job, &lock, Some(&mut sources)).await?;
         // Kept only when it was of use.
         let path = self.lock_path(job.request);
         let text = lock.to_text(&job.head());
@@ -332,14 +349,27 @@ impl EnvironmentStore {
     }
 
     /// Makes a lock of what is asked for; it is one that may be installed.
-    pub(super) async fn resolve(&self, job: &Job<'_>, work: &Path, held: &File) -> Result<Lock, EnvironmentError> {
+    pub(super) async fn resolve(
+        &self,
+        job: &Job<'_>,
+        sources: &mut Sources<'_>,
+        held: &File,
+    ) -> Result<Lock, EnvironmentError> {
         let lock = {
             let _permit = self.builds.acquire().await;
             let redactor = Redactor::new(&self.index, Some(job.requirements));
             let steps = self.steps(held, &redactor, job.news);
             job.say(&format!("resolving requirements {}", job.request));
-            let installer = Installer::find(&steps, job.uv.as_ref(), job.interpreter, work).await?;
-            resolver::resolve(&steps, &installer, job.interpreter, job.requirements, work).await?
+            let installer = Installer::find(&steps, job.uv.as_ref(), job.interpreter, sources.work()).await?;
+            sources.build_addresses(&steps, &installer, None).await?;
+            loop {
+                let lines = sources.lines_to_resolve();
+                match resolver::resolve(&steps, &installer, job.interpreter, &lines, sources.work()).await {
+                    Ok(lock) => break sources.in_lock(lock),
+                    // Each turn builds another package, and their number has a limit.
+                    Err(error) => sources.make_up_for(error, &steps, &installer, None).await?,
+                }
+            }
         };
         self.index.check_lock(&lock)?;
         Ok(lock)
@@ -350,7 +380,7 @@ impl EnvironmentStore {
         &self,
         job: &Job<'_>,
         lock: &Lock,
-        work: Option<&Path>,
+        sources: Option<&mut Sources<'_>>,
     ) -> Result<Environment, EnvironmentError> {
         let environment = self.describe(job.interpreter, job.requirements, lock);
         let path = &environment.path;
@@ -367,7 +397,7 @@ impl EnvironmentStore {
         let begin = Instant::now();
         job.say(&format!("building environment {}", environment.id));
         remove(&place).await?;
-        let result = self.build((&environment, &place), job, lock, work, &held).await;
+        let result = self.build((&environment, &place), job, lock, sources, &held).await;
         match &result {
             Ok(()) => {
                 let text = format!("environment {} is ready after {:.1?}", environment.id, begin.elapsed());
@@ -399,18 +429,24 @@ impl EnvironmentStore {
         (environment, place): (&Environment, &Path),
         job: &Job<'_>,
         lock: &Lock,
-        work: Option<&Path>,
+        sources: Option<&mut Sources<'_>>,
         held: &File,
     ) -> Result<(), EnvironmentError> {
         // The time spent waiting for a permit is not the build's.
         let redactor = Redactor::new(&self.index, Some(job.requirements));
         let steps = self.steps(held, &redactor, job.news);
         builder::create(&steps, job.uv.as_deref(), job.interpreter, place).await?;
-        if let Some(work) = work {
-            let installer = Installer::find(&steps, job.uv.as_ref(), job.interpreter, work).await?;
-            let options = job.requirements.packages().iter().filter(|line| line.starts_with('-')).cloned();
-            let lines: Vec<String> = options.chain(lock.lines_to_install(job.requirements.packages())).collect();
-            builder::install(&steps, &installer, &lines, place).await?;
+        if let Some(sources) = sources {
+            let installer = Installer::find(&steps, job.uv.as_ref(), job.interpreter, sources.work()).await?;
+            sources.build_addresses(&steps, &installer, Some(lock)).await?;
+            loop {
+                match builder::install(&steps, &installer, &sources.lines_to_install(lock), place).await {
+                    Ok(()) => break,
+                    Err(error) => sources.make_up_for(error, &steps, &installer, Some(lock)).await?,
+                }
+                remove(place).await?;
+                builder::create(&steps, job.uv.as_deref(), job.interpreter, place).await?;
+            }
         }
         builder::finish(&steps, job.interpreter, place, &environment.path).await?;
         // For whoever looks into it: what is in there, and what every file of it has to be.

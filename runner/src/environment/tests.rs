@@ -202,7 +202,7 @@ async fn what_a_killed_build_leaves_has_no_environments_name_and_goes() {
     fs::rename(&built.path, root.join(format!("{}.new", built.id))).unwrap();
     fs::create_dir(root.join("fedcba9876543210.new")).unwrap();
     let builder = super::files::try_lock(&root.join("locks/fedcba9876543210")).unwrap().unwrap();
-    let now = std::time::SystemTime::now();
+    let now = fs::metadata(&root).unwrap().modified().unwrap();
     assert_eq!(super::inventory::list(&root, now).unwrap(), [], "what is not renamed is no environment");
 
     let store = world.store(PackageManager::Pip);
@@ -314,7 +314,7 @@ async fn an_interpreter_without_pip_gets_one_for_the_time_of_the_build() {
     };
     fs::create_dir(&work).unwrap();
     let installer = Installer::find(&steps, None, &interpreter, &work).await.unwrap();
-    let lock = resolver::resolve(&steps, &installer, &interpreter, &requirements, &work).await.unwrap();
+    let lock = resolver::resolve(&steps, &installer, &interpreter, requirements.packages(), &work).await.unwrap();
     assert_eq!(lock.packages(), ["tinywheel==1.5"]);
     builder::create(&steps, None, &interpreter, &path).await.unwrap();
     let lines = [&requirements.packages()[..2], &lock.lines()].concat();

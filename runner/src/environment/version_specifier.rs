@@ -15,6 +15,11 @@ pub(super) fn satisfies(version: &str, specifier: &str) -> Result<bool, String> 
     Ok(all)
 }
 
+/// Which of two versions is newer, as far as their numbers tell.
+pub(super) fn newer(one: &str, other: &str) -> std::cmp::Ordering {
+    compare(&release(one).unwrap_or_default(), &release(other).unwrap_or_default()).then_with(|| one.cmp(other))
+}
+
 fn clause_holds(version: &[u64], clause: &str) -> Option<bool> {
     // Longer operators first: `>=` begins with `>`.
     let operators = ["===", "~=", "==", "!=", "<=", ">=", "<", ">"];

@@ -119,7 +119,7 @@ pub(super) fn zygote_policy(
     Ok(policy)
 }
 
-fn profile(network: &Network, subprocesses: bool, forks_workers: bool) -> SeccompProfile {
+pub(super) fn profile(network: &Network, subprocesses: bool, forks_workers: bool) -> SeccompProfile {
     SeccompProfile { subprocesses, internet_sockets: *network != Network::None, forks_workers }
 }
 
@@ -179,6 +179,11 @@ pub fn free_user() -> u32 {
     fastrand::u32(FREE_USERS)
 }
 
+/// Whether a user is one of those.
+pub(super) fn is_free_user(id: u32) -> bool {
+    FREE_USERS.contains(&id)
+}
+
 /// Whether some of the network is granted that only a proxy leads to.
 fn needs_proxy(permissions: &Permissions) -> bool {
     let granted = !permissions.allow_all && !permissions.allow_net.is_all();
@@ -202,7 +207,7 @@ fn network(permissions: &Permissions) -> Result<Network, String> {
 }
 
 /// The installation that an environment's interpreter belongs to, by every name under which it is called on the way.
-fn interpreter(python: &Path) -> Vec<PathGrant> {
+pub(super) fn interpreter(python: &Path) -> Vec<PathGrant> {
     let mut grants = Vec::new();
     let mut hop = python.to_owned();
     for _ in 0..LINKS_MAX {

@@ -39,7 +39,7 @@ impl Worker {
     ) -> Result<(CallEnd, Trust, Option<Usage>), Ended> {
         let id = self.session.next_id(first_wire_id);
         self.session.begin(id, call.invocation, call.body.is_some());
-        let orders = super::pool::orders(call, id);
+        let orders = super::pool::orders(call, id, self.keeps_code);
         let sender = self.channel.as_ref().map(|channel| channel.orders.clone());
         let credit = sender.clone();
         let mut sending = std::pin::pin!(async move {

@@ -26,6 +26,7 @@ mod stdio;
 mod succession;
 mod watchdog;
 mod worker;
+mod workshop;
 mod zygote;
 
 use std::path::PathBuf;
@@ -52,6 +53,7 @@ pub use registry::{WorkerRegistry, WorkerRow, WorkerState};
 pub use response_body::{BodyEvent, BodyReceiver, BodySink, response_body};
 pub use restart::BreakerState;
 pub use watchdog::{Excess, Watchdog};
+pub use workshop::Workshop;
 
 use crate::cache::{CacheChange, TriggerCache};
 use crate::clock::SharedClock;

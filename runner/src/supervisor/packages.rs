@@ -183,6 +183,11 @@ impl Packages {
         self.turn.try_lock().is_err()
     }
 
+    /// Counts how often it was found out.
+    pub(super) fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Acquire)
+    }
+
     /// How it is, when there is something to say.
     pub(super) fn state(&self) -> Option<EnvironmentState> {
         let has_older = self.wanted.borrow().is_some();
@@ -250,7 +255,6 @@ impl Shared {
         (state.seen, state.last) = (Some(seen), Some(found.clone()));
         state.failed_at = found.is_err().then(Instant::now);
         drop(state);
-        packages.turns.fetch_add(1, Ordering::Release);
         if let Ok(environment) = &found {
             self.environment_is_there();
             packages.wanted.send_if_modified(|wanted| {
@@ -259,6 +263,7 @@ impl Shared {
                 is_other
             });
         }
+        packages.turns.fetch_add(1, Ordering::Release);
         found
     }
 

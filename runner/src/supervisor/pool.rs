@@ -291,8 +291,9 @@ fn waited_in_vain(most: Duration) -> CallResult {
 }
 
 /// The orders that make a call. Rows beyond the size of one message follow in further ones.
-pub(super) fn orders(call: &Call, invocation_id: u64) -> Vec<Order> {
-    let invoke = |kind, more| Order::Invoke(Invoke { invocation_id, event: Some(Event { kind: Some(kind) }), more });
+pub(super) fn orders(call: &Call, invocation_id: u64, keep_code: bool) -> Vec<Order> {
+    let invoke =
+        |kind, more| Order::Invoke(Invoke { invocation_id, event: Some(Event { kind: Some(kind) }), more, keep_code });
     match &call.event {
         CallEvent::Tick(time) => {
             let scheduled_at = prost_types::Timestamp {

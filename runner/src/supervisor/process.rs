@@ -21,6 +21,7 @@ use super::stdio::{self, Tail};
 use super::watchdog::{Excess, Kill, Watch, Watchdog};
 use super::zygote::{Forked, ForkedEnd};
 use crate::logs::{Level, LogWriter, Source};
+use crate::tree;
 use crate::trigger::{HostPattern, Permissions};
 
 /// Time for a holder to report the end of a tree that it was told to kill, before it is killed itself.
@@ -94,6 +95,32 @@ impl WorkerProcess {
         log: LogWriter,
         tracker: &TaskTracker,
     ) -> Result<Self, LaunchError> {
+        let granted = permissions.allow_net.patterns().unwrap_or_default();
+        let (launched, stdout, stderr) = Self::launch_apart(launcher, policy, (session, &granted), &log).await?;
+        let (stderr, output) = drains(stdout, stderr, &log, tracker);
+        Ok(Self { tree: launched, stderr, output, watch: None, log })
+    }
+
+    /// Starts a tree whose standard output and error the caller reads.
+    ///
+    /// # Errors
+    /// As [`Self::launch`].
+    pub(super) async fn launch_quietly(
+        launcher: Arc<Launcher>,
+        policy: LaunchPolicy,
+        session: OwnedFd,
+        log: LogWriter,
+    ) -> Result<(Self, [OwnedFd; 2]), LaunchError> {
+        let (tree, stdout, stderr) = Self::launch_apart(launcher, policy, (session, &[]), &log).await?;
+        Ok((Self { tree, stderr: Arc::default(), output: Vec::new(), watch: None, log }, [stdout, stderr]))
+    }
+
+    async fn launch_apart(
+        launcher: Arc<Launcher>,
+        policy: LaunchPolicy,
+        (session, granted): (OwnedFd, &[HostPattern]),
+        log: &LogWriter,
+    ) -> Result<(Tree, OwnedFd, OwnedFd), LaunchError> {
         let (endpoints, scratch) = match &policy.sandbox {
             Some(Sandbox { network: Network::Named(endpoints), scratch, .. }) => {
                 (endpoints.clone(), Some(scratch.clone()))
@@ -109,24 +136,14 @@ impl WorkerProcess {
                 .map_err(|error| LaunchError::Descriptors(io::Error::other(error)))??
         };
         let bulkhead_launcher::Launched { holder, control, stdout, stderr, group, .. } = started;
-        let (stderr, output) = drains(stdout, stderr, &log, tracker);
         let control = UnixStream::from_std(control).map_err(LaunchError::Descriptors)?;
         let decoder = ReportDecoder::new();
         let forwards = Forwards::default();
-        let granted = permissions.allow_net.patterns().unwrap_or_default().into();
-        let tree = Launched {
-            launcher,
-            holder,
-            control,
-            decoder,
-            endpoints,
-            granted,
-            forwards,
-            group,
-            scratch,
-            log: log.clone(),
-        };
-        Ok(Self { tree: Tree::Launched(Box::new(tree)), stderr, output, watch: None, log })
+        let granted = granted.into();
+        let log = log.clone();
+        let launched =
+            Launched { launcher, holder, control, decoder, endpoints, granted, forwards, group, scratch, log };
+        Ok((Tree::Launched(Box::new(launched)), stdout, stderr))
     }
 
     /// Takes over a process that a zygote has forked, with the reading ends of its standard output and error.
@@ -292,10 +309,9 @@ impl Launched {
         }
         if let Some(scratch) = self.scratch.take() {
             // It is there only where the launcher needed it.
-            if let Err(error) = tokio::fs::remove_dir_all(&scratch).await
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                tracing::warn!("temporary files of a worker in {}: {error}", scratch.display());
+            let (directory, removing) = (scratch.clone(), tokio::task::spawn_blocking(move || tree::remove(&scratch)));
+            if let Err(error) = removing.await.map_err(io::Error::other).and_then(std::convert::identity) {
+                tracing::warn!("temporary files of a worker in {}: {error}", directory.display());
             }
         }
     }

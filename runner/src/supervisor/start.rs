@@ -230,6 +230,7 @@ fn worker(
         process,
         session: Session::default(),
         plugin: PluginIdentity::of(plugin),
+        keeps_code: false,
         environment: environment.id.clone(),
         hold: None,
         opened: Some(endpoint.opened),

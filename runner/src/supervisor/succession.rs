@@ -1,5 +1,6 @@
 //! How a lane comes from a worker in one environment to a worker in another: the new one is started beside the old one, takes
-//! its place between two calls, and the old one leaves by itself. No call waits for a build or for a start.
+//! its place between two calls, and the old one leaves by itself. No call waits for a build or for a start: the old one calls the code
+//! that it has loaded, also when the plugin's file was edited meanwhile.
 
 use std::fs::Metadata;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub(super) struct Succession {
     arrivals: mpsc::Receiver<Worker>,
     /// The file of the plugin at the last look: time of change and size.
     stamp: Option<(SystemTime, u64)>,
+    /// The plugin's file has changed and asks for other packages; how often these had been looked for at that time.
+    code_ahead: Option<u64>,
     /// Workers that leave.
     leaving: Vec<oneshot::Receiver<()>>,
     /// Ends the start of a successor.
@@ -61,6 +64,7 @@ impl Succession {
             seat,
             arrivals,
             stamp,
+            code_ahead: None,
             leaving: Vec::new(),
             starting: Some(starting.drop_guard()),
             done,
@@ -108,32 +112,39 @@ impl Succession {
         let stamp = stamp(metadata.as_ref());
         let is_edited = !is_replaced && stamp.is_some() && stamp != self.stamp;
         let (mut waits, mut is_coming) = (false, false);
-        if shared.packages.look(shared, is_replaced || is_edited) != Look::Same {
-            // A worker sees an edited file at once, and its code may need what is being built. A replaced one it does not see.
-            waits = is_edited || (is_replaced && shared.is_environment_there().await);
-            if waits {
+        let turns = shared.packages.turns();
+        let look = shared.packages.look(shared, is_replaced || is_edited);
+        if look != Look::Same {
+            if shared.is_environment_there().await {
                 let found = async {
                     // One that cannot be had changes nothing.
                     drop(shared.find_environment().await);
-                    self.seat.is_where_it_is_wanted().await;
+                    // A worker sees an edited file at once, and a replaced one never.
+                    if is_edited || is_replaced {
+                        self.seat.is_where_it_is_wanted().await;
+                    }
                 };
+                waits = is_edited || is_replaced;
                 tokio::select! {
                     () = found => {}
                     () = cancel.cancelled() => {}
                 }
-            } else if shared.is_environment_there().await {
-                drop(shared.find_environment().await);
             } else {
                 shared.find_environment_meanwhile();
                 is_coming = true;
+                // The code that is loaded goes on until a worker is there that can run the new one.
+                self.code_ahead = (look == Look::CodeChanged).then_some(turns);
             }
         }
+        let is_looked_for = |since: u64| shared.packages.turns() == since || self.seat.is_moving();
+        self.code_ahead = self.code_ahead.filter(|since| is_looked_for(*since));
         if stamp.is_some() {
             self.stamp = stamp;
         }
         while waits && let Ok(fresh) = self.arrivals.try_recv() {
             self.replace(worker, fresh);
         }
+        worker.keeps_code = self.code_ahead.is_some();
         let is_replaced = identity.is_there() && identity != worker.plugin;
         // What is on its way to another environment comes with the new code.
         let stays = || is_coming || self.shared.packages.is_being_found() || self.seat.is_moving();

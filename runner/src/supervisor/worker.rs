@@ -33,6 +33,8 @@ pub(super) struct Worker {
     pub(super) process: WorkerProcess,
     /// The file or directory that the sandbox shows it as its plugin.
     pub(super) plugin: PluginIdentity,
+    /// Whether it calls the code that it has loaded, although its file has changed.
+    pub(super) keeps_code: bool,
     /// Name of its environment.
     pub(super) environment: String,
     /// On that.

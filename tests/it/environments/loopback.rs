@@ -41,6 +41,11 @@ impl Index {
         Self { address, state }
     }
 
+    /// Host and port.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Its address, with the credentials.
     pub(super) fn url(&self) -> String {
         format!("http://{USER}:{PASSWORD}@{}/simple", self.address)
@@ -89,8 +94,11 @@ fn answer(mut stream: TcpStream, wheels: &Path, state: &State) -> std::io::Resul
     if authorization != BASIC {
         return reply("401 Unauthorized", "text/plain", b"");
     }
-    if path.trim_end_matches('/') == "/simple/tiny" {
+    if let Some(project) = path.trim_end_matches('/').strip_prefix("/simple/") {
+        // File names may have underscores where an index has hyphens.
+        let beginning = format!("{}-", project.replace('-', "_"));
         let names = std::fs::read_dir(wheels)?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let names = names.filter(|name| name.starts_with(&beginning));
         let links: String = names.map(|name| format!("<a href=\"/files/{name}\">{name}</a>\n")).collect();
         return reply("200 OK", "text/html", format!("<!DOCTYPE html><html><body>{links}</body></html>").as_bytes());
     }

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::NEIGHBOUR;
 use crate::inside::tls::TlsServer;
 use crate::world::{DB, Setup, TestRunner, Trigger, until};
 
@@ -72,8 +73,7 @@ fn with_packages(name: &str, code: &str, trigger: impl FnOnce(Trigger) -> Trigge
         row => Ok(row["state"].as_str().unwrap().to_owned()),
     });
     if state == "failed" {
-        let reason = runner.until_state(name, "failed");
-        assert!(OUT_OF_REACH.iter().any(|words| reason.contains(words)), "{reason}");
+        is_out_of_reach(&runner, name);
         return None;
     }
     Some(runner)
@@ -99,4 +99,25 @@ fn large_packages_of_the_public_index_work_in_a_confined_worker() {
 fn a_package_that_computes_on_threads_works_in_a_confined_worker() {
     let Some(runner) = with_packages("learns", LEARNS, |trigger| trigger) else { return };
     runner.engine("learns").is(200, "2.0 20 2 CEST");
+}
+
+fn is_out_of_reach(runner: &TestRunner, trigger: &str) {
+    let reason = runner.until_state(trigger, "failed");
+    assert!(OUT_OF_REACH.iter().any(|words| reason.contains(words)), "{reason}");
+}
+
+#[test]
+fn where_the_index_cannot_be_reached_the_report_says_so_and_the_neighbour_answers() {
+    // Nobody listens at a port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let index = format!("http://127.0.0.1:{port}/simple");
+    let setup = Setup::with_own_environments().args(&["--environment-build-timeout", "90s", "--index-url", &index]);
+    let runner = setup.start();
+    runner.create_database(DB);
+    runner.plugin("frames.py", FRAMES);
+    runner.plugin("neighbour.py", NEIGHBOUR);
+    runner.create(&Trigger::new("neighbour", "neighbour.py", "request:neighbour"));
+    runner.create(&Trigger::new("frames", "frames.py", "request:frames"));
+    is_out_of_reach(&runner, "frames");
+    assert_eq!(runner.engine("neighbour").status, 200);
 }

@@ -222,15 +222,29 @@ fn a_file_that_takes_the_place_of_the_old_one_brings_its_packages_along() {
 }
 
 #[test]
-fn a_file_that_is_edited_in_its_place_waits_for_its_packages() {
+fn a_file_that_is_edited_in_its_place_is_called_as_it_was_until_its_packages_are_there() {
     let World { runner, index, _wheels } = world(&asking_for("tiny==1.0"), "request:user", |trigger| trigger);
     runner.engine("user").is(200, "1.0");
     index.close(true);
     let asked = index.asked().len();
     runner.plugin("user.py", NEXT);
-    let client = runner.client();
-    let early = std::thread::spawn(move || client.engine("user"));
-    until("the tool waits for the index", || (index.asked().len() > asked).then_some(()));
+    until("the tool waits for the index", || {
+        runner.engine("user").is(200, "1.0");
+        (index.asked().len() > asked).then_some(())
+    });
+    for _ in 0..20 {
+        runner.engine("user").is(200, "1.0");
+    }
     index.close(false);
-    early.join().unwrap().is(200, "next 2.0");
+    let mut last = String::new();
+    until("the new code is called", || {
+        let answer = runner.engine("user");
+        assert!(answer.status == 200 && ["1.0", "next 2.0"].contains(&&*answer.text()), "{}", answer.text());
+        assert!(last != "next 2.0" || answer.text() == last, "the old code is not called again");
+        last = answer.text();
+        (last == "next 2.0").then_some(())
+    });
+    // What asks for nothing else is called at once.
+    runner.plugin("user.py", &NEXT.replace("next", "then"));
+    runner.engine("user").is(200, "then 2.0");
 }

@@ -157,7 +157,7 @@ impl World {
     pub(crate) async fn invoke(&mut self, kind: event::Kind, more: bool) -> u64 {
         self.last_id += 1;
         let event = Some(Event { kind: Some(kind) });
-        self.order(Order::Invoke(Invoke { invocation_id: self.last_id, event, more })).await;
+        self.order(Order::Invoke(Invoke { invocation_id: self.last_id, event, more, keep_code: false })).await;
         self.last_id
     }
 

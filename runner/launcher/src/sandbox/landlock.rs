@@ -72,6 +72,7 @@ fn build(rules: &Rules<'_>) -> Result<RulesetCreated, RulesetError> {
             Access::Read => read,
             Access::Execute => execute,
             Access::Write => write,
+            Access::WriteAndExecute => write | AccessFs::Execute,
         };
         ruleset = allow(ruleset, &place.path, access)?;
     }

@@ -58,6 +58,16 @@ pub enum Access {
     Execute,
     /// Read, write, create and remove, but not execute.
     Write,
+    /// All of it: for what is made and tried there, and is nobody else's.
+    WriteAndExecute,
+}
+
+impl Access {
+    /// Whether it lets change what is there.
+    #[must_use]
+    pub fn writes(self) -> bool {
+        matches!(self, Self::Write | Self::WriteAndExecute)
+    }
 }
 
 /// What a worker may reach over the network.

@@ -59,8 +59,8 @@ fn depth(path: &Path) -> usize {
 /// Whether a mount of `outer` shows `inner` as it should be.
 fn covers(outer: &Place, inner: &Place) -> bool {
     // What may be written to is not executable, and what is executed or imported stays as it is.
-    let same = (inner.access == Access::Write) == (outer.access == Access::Write);
-    inner.path.starts_with(&outer.path) && same
+    let kind = |place: &Place| place.access.writes().then_some(place.access);
+    inner.path.starts_with(&outer.path) && kind(inner) == kind(outer)
 }
 
 /// Directories of the worker's own, writable `/tmp` and `/dev/shm` that only lead to something that was granted. They
@@ -169,12 +169,12 @@ pub(crate) fn owners(places: &[Place], user: u32) -> Result<Owners, String> {
     let mut owners = Owners::new();
     for place in places.iter().filter(|place| place.path != Path::new("/")) {
         let owner = fs::metadata(&place.path).map_err(|error| format!("`{}`: {error}", place.path.display()))?;
-        if place.access != Access::Write && owner.mode() & 0o004 != 0 {
+        if !place.access.writes() && owner.mode() & 0o004 != 0 {
             continue;
         }
         match namespaces::owner_map((owner.uid(), owner.gid()), user) {
             Ok(users) => owners.push((place.path.clone(), users)),
-            Err(error) if place.access == Access::Write => return Err(error),
+            Err(error) if place.access.writes() => return Err(error),
             // What cannot be read says so itself when it is opened.
             Err(_) => {}
         }
@@ -191,12 +191,13 @@ fn take(place: &Place, tenant: &Tenant<'_>) -> Result<OwnedFd, RootError> {
         // Libraries are mapped as executable, also those of a plugin.
         Access::Read | Access::Execute => attributes | libc::MOUNT_ATTR_RDONLY,
         Access::Write => attributes | libc::MOUNT_ATTR_NOEXEC,
+        Access::WriteAndExecute => attributes,
     };
     raw::restrict_mounts(mounts.as_fd(), attributes).map_err(refused)?;
     if let Some((_, users)) = tenant.owners.iter().find(|(path, _)| *path == place.path) {
         let mapped = raw::map_mount_owner(mounts.as_fd(), users.as_fd());
         // What cannot be read says so itself when it is opened.
-        if let (Err(error), Access::Write) = (mapped, place.access) {
+        if let (Err(error), true) = (mapped, place.access.writes()) {
             let path = place.path.display();
             return Err(RootError::Grant(format!(
                 "the file system of `{path}` cannot show it to the worker's own user: {error}"
@@ -309,6 +310,7 @@ mod tests {
         assert!(!covers(&usr, &place("/usr2", Access::Read)));
         assert!(!covers(&usr, &place("/usr/data", Access::Write)));
         assert!(!covers(&place("/data", Access::Write), &place("/data/plugin.py", Access::Read)));
+        assert!(!covers(&place("/data", Access::Write), &place("/data/bench", Access::WriteAndExecute)));
     }
 
     #[test]

@@ -114,7 +114,9 @@ pub(super) fn status(error: &EnvironmentError) -> StatusCode {
         | EnvironmentError::ServerWide(_)
         | EnvironmentError::Lock { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         // What was asked for is not there, or does not go together.
-        EnvironmentError::Interpreter(_) | EnvironmentError::Tool { .. } => StatusCode::BAD_REQUEST,
+        EnvironmentError::Interpreter(_) | EnvironmentError::Tool { .. } | EnvironmentError::Source { .. } => {
+            StatusCode::BAD_REQUEST
+        }
     }
 }
 
