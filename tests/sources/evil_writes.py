@@ -13,7 +13,7 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
     got = []
     for place in places:
         try:
-            pathlib.Path(place).touch()
+            pathlib.Path(place).write_text("")
             got.append(f"GOT {place}")
         except OSError as error:
             got.append(f"{place}: {error.strerror}")

@@ -142,8 +142,10 @@ fn attack(arguments: &[&str]) {
         Attack { name: "evil_writes", targets: paths(&[written.clone(), plugin, journal]), says: "written.txt: " },
         Attack { name: "evil_forks", targets: String::new(), says: "" },
     ];
+    // An ordinary user's processes cannot be counted for one build where there are no namespaces.
+    let counts = is_root() || arguments.is_empty();
     let neighbour = runner.engine("neighbour").text();
-    for Attack { name, targets, says } in attacks {
+    for Attack { name, targets, says } in attacks.into_iter().filter(|attack| counts || attack.name != "evil_forks") {
         source(files.path(), (name, "1.0"), name, &targets);
         asks(&runner, name, &format!("{name}==1.0"));
         let answer = runner.engine(name);
@@ -169,7 +171,7 @@ fn build_code_gets_at_nothing() {
 
 #[test]
 fn nor_does_it_where_there_are_no_namespaces() {
-    if !nix_is_root() || reachable() {
+    if !is_root() || reachable() {
         attack(&["--sandbox-emulate", "container"]);
     }
 }
@@ -184,7 +186,7 @@ while path != '/':
     Command::new("python3").args(["-c", script]).status().unwrap().success()
 }
 
-fn nix_is_root() -> bool {
+fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
 

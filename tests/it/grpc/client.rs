@@ -146,6 +146,22 @@ pub(super) struct Client {
 }
 
 impl Client {
+    /// What is said while the environment of a trigger is made ready, and the environment.
+    pub(super) async fn prepare(&mut self, trigger: &str) -> Result<(Vec<String>, wire::Environment), Status> {
+        use wire::prepare_environment_response::Step;
+        let request = wire::PrepareEnvironmentRequest { name: name(trigger) };
+        let mut messages = self.calls.prepare_environment(request).await?.into_inner();
+        let mut lines = Vec::new();
+        while let Some(message) = messages.message().await? {
+            match message.step {
+                Some(Step::Progress(line)) => lines.push(line),
+                Some(Step::Environment(environment)) => return Ok((lines, environment)),
+                None => panic!("an empty message"),
+            }
+        }
+        panic!("no environment after {lines:?}")
+    }
+
     /// Connects to the socket of a runner.
     pub(super) async fn connect(socket: &Path) -> Result<Self, tonic::transport::Error> {
         let socket: PathBuf = socket.to_owned();

@@ -352,3 +352,27 @@ async fn a_deletion_that_drains_holds_no_other_change() {
     let (body, (), ()) = tokio::join!(called, deleted, created);
     assert_eq!(body, "waited");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_hears_how_the_environment_of_a_trigger_is_made() {
+    let wheels = tempfile::tempdir().unwrap();
+    let delegation = Delegation::start_with(&["--offline", "--find-links", wheels.path().to_str().unwrap()]);
+    let mut client = delegation.client().await;
+    let code =
+        "def process_request(local, query, headers, body, args=None):\n    import tiny\n    return tiny.VERSION\n";
+    let source = files("user.py", &[("user.py", code), ("user.requirements.txt", "tiny\n")]);
+    client.create(trigger("user", source, path("user"))).await;
+    let refused = client.prepare("user").await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    assert!(refused.message().contains("resolving requirements with "), "{refused}");
+
+    crate::environments::wheel(wheels.path(), "1.0");
+    let (lines, environment) = client.prepare("user").await.unwrap();
+    assert_eq!(environment.packages, ["tiny==1.0"]);
+    for words in ["resolving requirements ", "building environment ", " is ready after "] {
+        assert!(lines.iter().any(|line| line.contains(words)), "{words}: {lines:?}");
+    }
+    let (lines, again) = client.prepare("user").await.unwrap();
+    assert_eq!((lines, again.id), (Vec::new(), environment.id), "what is there needs no words");
+    assert_eq!(client.prepare("nobody").await.unwrap_err().code(), Code::NotFound);
+}

@@ -2,6 +2,7 @@
 
 mod convert;
 mod delivery;
+mod prepare;
 mod service;
 mod stream_wal;
 mod uploads;

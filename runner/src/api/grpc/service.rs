@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::stream_wal;
-use super::{convert, uploads};
+use super::{convert, prepare, uploads};
 use crate::clock::SharedClock;
 use crate::dispatch::{Engine, PluginCheck, RequestEnd};
 use crate::host::grpc::Spools;
@@ -39,6 +39,7 @@ type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
 impl RunnerService for GrpcApi {
+    type PrepareEnvironmentStream = BoxStream<'static, Result<wire::PrepareEnvironmentResponse, Status>>;
     type StreamWalStream = BoxStream<'static, Result<wire::StreamWalResponse, Status>>;
 
     async fn get_runner(&self, _: Request<wire::GetRunnerRequest>) -> Answer<wire::GetRunnerResponse> {
@@ -112,6 +113,14 @@ impl RunnerService for GrpcApi {
     ) -> Answer<wire::DisableTriggerResponse> {
         let trigger = self.set_enabled(&request.into_inner().name, false).await?;
         Ok(Response::new(wire::DisableTriggerResponse { trigger: Some(trigger) }))
+    }
+
+    async fn prepare_environment(
+        &self,
+        request: Request<wire::PrepareEnvironmentRequest>,
+    ) -> Answer<Self::PrepareEnvironmentStream> {
+        let id = convert::trigger_id(&request.into_inner().name)?;
+        Ok(Response::new(prepare::run(Arc::clone(&self.engine), id)))
     }
 
     async fn stream_wal(&self, request: Request<Streaming<wire::StreamWalRequest>>) -> Answer<Self::StreamWalStream> {

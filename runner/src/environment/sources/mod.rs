@@ -136,7 +136,8 @@ impl<'a> Sources<'a> {
         if is_built || steps.index.only_wheels || self.built.len() >= SOURCES_MAX {
             return Err(error);
         }
-        let Some(link) = self.find(steps, &wanted).await? else { return Err(error) };
+        // An index that cannot be asked is what the tool complains of already.
+        let Ok(Some(link)) = self.find(steps, &wanted).await else { return Err(error) };
         let of_index = link.sha256.as_deref().map(|hash| format!("sha256:{hash}"));
         let locked: Vec<&str> = lock.map(|lock| lock.hashes(&wanted.name)).unwrap_or_default();
         let hashes = if locked.is_empty() { of_index.as_deref().into_iter().collect() } else { locked };
