@@ -25,6 +25,7 @@ use crate::{Error, terminal};
 
 const INCUMBENT: &str = "incumbent";
 const RAW: &str = "raw socketpair";
+const RAW_CONFINED: &str = "raw socketpair, confined";
 const WORKER: &str = "worker";
 const PING: &str = "/ping";
 const REQUEST_PLUGIN: &str = "request plugin that does nothing";
@@ -44,7 +45,7 @@ pub(crate) async fn climb(options: Options) -> Result<Report, Error> {
     let runner = Runner::new(files.path())?;
     let mut groups = Vec::new();
     if options.wants(Part::Noop) {
-        groups.push(noop(&runner, options.quick).await?);
+        groups.push(noop(&runner, files.path(), options.quick).await?);
     }
     if options.wants(Part::Http) {
         groups.push(http(&files.path().join("http"), options.quick).await?);
@@ -60,12 +61,16 @@ pub(crate) async fn climb(options: Options) -> Result<Report, Error> {
     Ok(Report { python: python::VERSION, processors, quick: options.quick, groups })
 }
 
-async fn noop(runner: &Runner, quick: bool) -> Result<Group, Error> {
+async fn noop(runner: &Runner, root: &Path, quick: bool) -> Result<Group, Error> {
     let pool = runner.pool(python::NOOP_REQUEST, EntryPoint::Request)?;
     let request = Arc::new(HttpRequest { method: "GET".to_owned(), ..HttpRequest::default() });
     let event = Box::new(move || Ok(CallEvent::Request(Arc::clone(&request))));
     let entrants = vec![
         (RAW, Ok(Box::new(RawEcho::start()?) as Box<dyn Contestant>)),
+        (
+            RAW_CONFINED,
+            RawEcho::confined(&root.join("scratch")).map(|echo| Box::new(echo) as _).map_err(|e| e.to_string()),
+        ),
         (WORKER, Ok(Box::new(WorkerCalls::new(pool, event, Work::Answer)) as _)),
         (INCUMBENT, incumbent_request()),
     ];
@@ -73,6 +78,7 @@ async fn noop(runner: &Runner, quick: bool) -> Result<Group, Error> {
     let mut group = contend("a call that does nothing".to_owned(), entrants, plan).await?;
     group.compare(WORKER, INCUMBENT, Some(budget::NOOP_TO_INCUMBENT));
     group.compare(WORKER, RAW, Some(budget::NOOP_TO_RAW));
+    group.compare(RAW_CONFINED, RAW, None);
     Ok(group)
 }
 

@@ -280,6 +280,7 @@ fn the_kernel_is_asked_what_confines_a_live_worker() {
         assert!(view.contains(fact), "{fact} is not in {view}");
     }
     assert!(view.contains("mnt+pid+ipc+uts+cgroup+net"), "{view}");
+    assert!(view.contains(" cgroup="), "{view}");
     assert!(worker["enforced"].as_str().unwrap().contains("landlock="), "{worker}");
 }
 

@@ -43,6 +43,18 @@ impl Cgroups {
         Self::in_group(&own)
     }
 
+    /// Groups of this process's workers that are there, whoever has made them.
+    #[must_use]
+    pub fn of_this_process() -> Vec<PathBuf> {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let own = place::own_directory(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo"));
+        let name = format!("{PREFIX}{}-", Pid::this());
+        let bases = own.iter().flat_map(|own| own.ancestors().take(2));
+        let entries = bases.filter_map(|base| fs::read_dir(base).ok()).flatten().flatten();
+        let ours = entries.filter(|entry| entry.file_name().to_str().is_some_and(|entry| entry.starts_with(&name)));
+        ours.map(|entry| entry.path()).collect()
+    }
+
     fn in_group(own: &Path) -> Result<Self, String> {
         let parent = own.parent().filter(|_| own.file_name().is_some_and(|name| name == RUNNERS_GROUP));
         let base = parent.filter(|parent| is_ours(parent).is_ok()).unwrap_or(own);

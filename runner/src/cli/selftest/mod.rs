@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use self::attack::{Attack, Terrain};
 use self::files::FILES;
-use self::surroundings::{Surroundings, left_behind};
+use self::surroundings::{Surroundings, left_behind, open_sockets};
 use super::client::{Client, with_query};
 use super::output::{CliError, note, say};
 use super::serve::{EmulationName, LogFormat, Signals, log_to_stderr};
@@ -49,6 +49,8 @@ const DATABASE: &str = "attacked";
 const PACE: Duration = Duration::from_secs(5);
 /// Pause between two looks at what is taken away soon.
 const LOOK: Duration = Duration::from_millis(20);
+/// Sockets that client and server may open meanwhile; each attack would leave one at least.
+const SOCKETS_SPARE: usize = 8;
 /// The neighbour, which tells its process from others.
 const NEIGHBOUR: &str = "\
 import os
@@ -86,8 +88,11 @@ pub(super) async fn run(args: SelftestArgs) -> Result<(), CliError> {
                 arena.attack(&attack).await?;
             }
         }
-        let left = homes_left(&homes).await;
+        let left = left_after(|| std::fs::read_dir(&homes).map_or(0, Iterator::count).saturating_sub(1)).await;
         arena.complaints.extend((left > 0).then(|| format!("{left} directories of dead workers are left")));
+        let most = arena.sockets + SOCKETS_SPARE;
+        let left = left_after(|| open_sockets().saturating_sub(most)).await;
+        arena.complaints.extend((left > 0).then(|| format!("{left} sockets of dead workers are left")));
         Ok(arena)
     };
     let outcome = tokio::select! {
@@ -100,11 +105,11 @@ pub(super) async fn run(args: SelftestArgs) -> Result<(), CliError> {
     arena.verdict()
 }
 
-/// Directories of workers beside that of the neighbour, after the time in which they are taken away.
-async fn homes_left(homes: &Path) -> usize {
+/// How many things are there after the time in which they are taken away.
+async fn left_after(count: impl Fn() -> usize) -> usize {
     let begun = Instant::now();
     loop {
-        let left = std::fs::read_dir(homes).map_or(0, Iterator::count).saturating_sub(1);
+        let left = count();
         if left == 0 || begun.elapsed() > PACE {
             return left;
         }
@@ -132,6 +137,8 @@ struct Arena<'a> {
     neighbour: String,
     /// The neighbour's longest answer.
     slowest: Duration,
+    /// Sockets that were open before the first attack.
+    sockets: usize,
     passed: usize,
     skipped: usize,
     complaints: Vec<String>,
@@ -147,6 +154,7 @@ impl<'a> Arena<'a> {
             surroundings: Surroundings::new()?,
             neighbour: String::new(),
             slowest: Duration::ZERO,
+            sockets: 0,
             passed: 0,
             skipped: 0,
             complaints: Vec::new(),
@@ -154,6 +162,7 @@ impl<'a> Arena<'a> {
         arena.trigger("neighbour", json!({ "run_async": false, "error_behavior": "log" })).await?;
         let answer = arena.client.get("/api/v3/engine/neighbour").await?.success("the neighbour")?;
         arena.neighbour = answer.text();
+        arena.sockets = open_sockets();
         Ok(arena)
     }
 

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use bulkhead_launcher::Cgroups;
 use tempfile::NamedTempFile;
 
 use crate::cli::output::CliError;
@@ -66,10 +67,19 @@ impl Drop for Surroundings {
     }
 }
 
-/// Processes and mounts that still have to do with a directory that a server has used.
+/// Sockets that this process has open.
+pub(super) fn open_sockets() -> usize {
+    let all = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    all.filter_map(|entry| std::fs::read_link(entry.path()).ok())
+        .filter(|target| target.to_string_lossy().starts_with("socket:"))
+        .count()
+}
+
+/// Processes, mounts and control groups that still have to do with a directory that a server of this process has used.
 pub(super) fn left_behind(directory: &Path) -> Vec<String> {
     let directory = directory.to_string_lossy();
-    let mut left = Vec::new();
+    let mut left: Vec<String> =
+        Cgroups::of_this_process().iter().map(|group| format!("control group {}", group.display())).collect();
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     left.extend(mounts.lines().filter(|line| line.contains(&*directory)).map(|line| format!("mount {line}")));
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
