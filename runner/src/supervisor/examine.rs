@@ -77,8 +77,13 @@ pub fn time_starts(launcher: &Launcher, emulate: Option<Emulation>) -> Result<St
     let Trial { mut policy, _listener, _scratch } = trial(emulate)?;
     // Not the probe, which must not attack without a sandbox.
     policy.args = vec!["--version".to_owned()];
+    if let Some(group) = &mut policy.group {
+        // Where it cannot be held the process would give way to others, and its start with it.
+        group.cpu_thousandths = None;
+    }
     let confined = fastest(launcher, &policy)?;
     policy.sandbox = None;
+    policy.group = None;
     Ok(StartTimes { confined, unconfined: fastest(launcher, &policy)? })
 }
 
