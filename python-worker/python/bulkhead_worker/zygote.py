@@ -65,6 +65,8 @@ def _fork() -> bool:
         os._exit(0)
     while os.getppid() == between:
         os.sched_yield()
+    # A signal to its process group is for itself alone, also where Landlock does not keep signals from others.
+    os.setsid()
     return True
 
 
