@@ -58,6 +58,8 @@ pub struct Config {
     pub worker_resources: ResourceLimits,
     /// Memory of one worker and all that it starts, bytes.
     pub worker_memory_bytes: u64,
+    /// Niceness of workers, 0 (as the runner) to 19.
+    pub worker_nice: i32,
     /// Time for running invocations to end when the runner stops.
     pub shutdown_timeout: Duration,
     /// Where `gh:` plugins come from.
@@ -121,6 +123,7 @@ impl Config {
             async_workers_max: limits::ASYNC_WORKERS_MAX,
             worker_resources: ResourceLimits::default(),
             worker_memory_bytes: limits::WORKER_MEMORY_BYTES,
+            worker_nice: limits::WORKER_NICE,
             shutdown_timeout: limits::SHUTDOWN_TIMEOUT,
             plugin_repository: DEFAULT_REPOSITORY.to_owned(),
             plugin_dir_only: false,

@@ -343,6 +343,10 @@ pub const WORKER_PROCESSES: u64 = 64;
 /// Least number of open files.
 pub const WORKER_FILES_MIN: u64 = 32;
 
+/// Niceness of workers, unless the operator says otherwise. When the processors are busy a worker gets a third of what the
+/// server gets, so that plugins that compute take little from writes and queries; on an idle machine it makes no difference.
+pub const WORKER_NICE: i32 = 5;
+
 /// Size of a worker's `/tmp`, unless its trigger says otherwise, bytes.
 pub const WORKER_TMP_BYTES: u64 = 64 << 20;
 

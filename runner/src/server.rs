@@ -353,6 +353,7 @@ fn supervisor(
             idle_timeout: config.worker_idle_timeout,
             resources: config.worker_resources,
             memory_bytes: config.worker_memory_bytes,
+            nice: config.worker_nice,
             homes,
             emulate: config.emulate,
             permission_policy: Arc::new(config.permission_policy.clone()),

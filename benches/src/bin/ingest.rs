@@ -48,6 +48,9 @@ struct Options {
     /// Clients that write at the same time.
     #[arg(long, default_value_t = 4)]
     connections: usize,
+    /// Niceness of the worker.
+    #[arg(long, default_value_t = bulkhead::limits::WORKER_NICE)]
+    worker_nice: i32,
     /// Exit with failure when a budget is missed.
     #[arg(long)]
     check: bool,
@@ -78,8 +81,8 @@ fn run(options: Options) -> Result<(String, bool), Error> {
 
 async fn measure(options: Options) -> Result<(String, bool), Error> {
     let directory = tempfile::tempdir()?;
-    let alone = Host::start(&directory.path().join("alone"), false).await?;
-    let watched = Host::start(&directory.path().join("watched"), true).await?;
+    let alone = Host::start(&directory.path().join("alone"), None).await?;
+    let watched = Host::start(&directory.path().join("watched"), Some(options.worker_nice)).await?;
     let bodies: Vec<Vec<u8>> = (0..BODIES).map(body).collect();
     let duration = Duration::from_secs(options.seconds);
     for host in [&alone, &watched] {
@@ -121,8 +124,10 @@ struct Host {
 }
 
 impl Host {
-    async fn start(root: &Path, with_trigger: bool) -> Result<Self, Error> {
+    /// With a trigger if `worker_nice` says how nice its worker is.
+    async fn start(root: &Path, worker_nice: Option<i32>) -> Result<Self, Error> {
         let mut config = Config::new(root.join("data"), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        config.worker_nice = worker_nice.unwrap_or(config.worker_nice);
         let plugins = root.join("plugins");
         std::fs::create_dir_all(&plugins)?;
         std::fs::write(plugins.join("sum.py"), SUM)?;
@@ -130,7 +135,7 @@ impl Host {
         let server = Server::start(config).await?;
         let host = Self { address: server.http_address(), server };
         host.post("/api/v3/configure/database", json!({ "db": "bench" }).to_string().as_bytes()).await?;
-        if with_trigger {
+        if worker_nice.is_some() {
             let trigger = json!({
                 "db": "bench", "plugin_filename": "sum.py", "trigger_name": "sum", "disabled": false,
                 "trigger_specification": "table:m", "trigger_settings": { "run_async": false, "error_behavior": "log" },

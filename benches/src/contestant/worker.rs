@@ -71,6 +71,7 @@ impl Runner {
                 idle_timeout: IDLE_TIMEOUT,
                 resources: ResourceLimits::default(),
                 memory_bytes: limits::WORKER_MEMORY_BYTES,
+                nice: bulkhead::limits::WORKER_NICE,
                 homes: root.join("homes"),
                 emulate: None,
                 permission_policy: Arc::default(),

@@ -48,6 +48,9 @@ pub(crate) fn apply(
     let Confinement { parent, tier, sandbox, places, mut report } = confinement;
 
     at(Step::Session, own_session(parent))?;
+    if let Some(nice) = policy.nice {
+        set_session_priority(nice);
+    }
     report.enforced.extend(["session".to_owned(), "parent_death_signal".to_owned()]);
 
     if tier == Tier::Plain {
@@ -176,6 +179,12 @@ pub(crate) fn set_priority(policy: &LaunchPolicy, report: &mut StartReport) {
     if let Some(nice) = policy.nice {
         report.note("nice", nice, raw::set_niceness(nice).map(|()| true));
     }
+}
+
+/// Where the scheduler shares the processors between sessions first (`sched_autogroup_enabled`), niceness counts only within
+/// one, and a session has a niceness of its own. Best effort as above; the kernel lets an ordinary user change one every 100 ms.
+fn set_session_priority(nice: i32) {
+    let _ = fs::write("/proc/self/autogroup", nice.to_string());
 }
 
 /// Sets each limit that the policy has, and says what the kernel answers when asked for it.

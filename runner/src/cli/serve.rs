@@ -105,6 +105,9 @@ pub(super) struct ServeArgs {
     /// Memory of one worker and all that it starts, unless its trigger says otherwise, MiB.
     #[arg(long, env = "BULKHEAD_WORKER_MEMORY_MIB", default_value_t = limits::WORKER_MEMORY_BYTES >> 20, value_name = "MIB", value_parser = clap::value_parser!(u64).range(limits::WORKER_MEMORY_BYTES_MIN >> 20..=1 << 30))]
     worker_memory_mib: u64,
+    /// Niceness of workers, 0 to 19: how far they stand back behind the server when the processors are busy.
+    #[arg(long, env = "BULKHEAD_WORKER_NICE", default_value_t = limits::WORKER_NICE, value_name = "N", value_parser = clap::value_parser!(i32).range(0..=19))]
+    worker_nice: i32,
     /// File with the most that triggers may be granted and with limits for those that name none; see SECURITY.md.
     #[arg(long, env = "BULKHEAD_PERMISSIONS", value_name = "FILE", value_parser = permission_policy)]
     permissions: Option<PermissionPolicy>,
@@ -241,6 +244,7 @@ impl ServeArgs {
         config.environment_grace = self.environment_grace;
         config.worker_idle_timeout = self.worker_idle_timeout;
         config.worker_memory_bytes = self.worker_memory_mib << 20;
+        config.worker_nice = self.worker_nice;
         config.async_workers_max = self.async_trigger_concurrency_limit;
         config.shutdown_timeout = self.shutdown_timeout;
         config.permission_policy = self.permissions.unwrap_or_default();

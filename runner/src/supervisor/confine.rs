@@ -38,6 +38,7 @@ pub(super) fn policy(
     let mut policy = LaunchPolicy::new(&environment.python, cwd);
     policy.args = vec!["-I".to_owned(), supervisor.package.bootstrap().to_string_lossy().into_owned()];
     policy.resources = supervisor.settings.resources;
+    policy.nice = Some(supervisor.settings.nice);
     policy.resources.processes = Some(permissions.max_procs.unwrap_or(limits::WORKER_PROCESSES));
     if let Some(files) = permissions.max_files {
         policy.resources.open_files = Some(files);
