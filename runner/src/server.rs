@@ -33,7 +33,7 @@ use crate::journal::Ledger;
 use crate::limits;
 use crate::logs::LogStore;
 use crate::plugin_files::PluginFiles;
-use crate::supervisor::{Supervisor, Watchdog, WorkerPackage, WorkerRegistry, WorkerSettings, Workshop};
+use crate::supervisor::{PackageError, Supervisor, Watchdog, WorkerPackage, WorkerRegistry, WorkerSettings, Workshop};
 use crate::system_tables::SystemTables;
 
 /// A runner that could not be started: what, and what to do.
@@ -313,8 +313,12 @@ fn supervisor(
     let launcher = Launcher::of_this_binary().map_err(|error| StartError::new(error.to_string()))?;
     let launcher = launcher.with_cgroups(Cgroups::discover());
     let watchdog = Watchdog::start().map_err(|error| StartError::new(format!("watchdog of memory: {error}")))?;
-    let package = WorkerPackage::materialise(&node.directory.join("worker-package"), None)
-        .map_err(|error| StartError::new(error.to_string()))?;
+    let package =
+        WorkerPackage::materialise(&node.directory.join("worker-package"), None).map_err(|error| match error {
+            PackageError::NoExec { .. } => StartError::new(error.to_string())
+                .hint("mount it without `noexec`, or choose another place with `--data-dir`"),
+            _ => StartError::new(error.to_string()),
+        })?;
     // Environments hold no data and are shared by the nodes of a data directory.
     let environments = match (&config.environments_dir, config.object_store) {
         (Some(directory), _) => directory.clone(),

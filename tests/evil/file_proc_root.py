@@ -2,6 +2,7 @@
 
 expect: FileNotFoundError PermissionError
 without namespaces: PermissionError PermissionError
+without proc: FileNotFoundError FileNotFoundError
 """
 
 

@@ -2,6 +2,7 @@
 
 expect: PermissionError FileNotFoundError
 without namespaces: PermissionError PermissionError
+without proc: FileNotFoundError FileNotFoundError
 """
 
 

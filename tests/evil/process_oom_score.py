@@ -1,6 +1,7 @@
 """Makes others die first when memory runs out.
 
 expect: PermissionError
+without proc: FileNotFoundError
 """
 
 

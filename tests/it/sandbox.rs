@@ -285,6 +285,29 @@ fn the_kernel_is_asked_what_confines_a_live_worker() {
 }
 
 #[test]
+fn workers_stand_back_behind_the_server_as_far_as_its_operator_says() {
+    let niceness = "return open('/proc/self/stat').read().rpartition(')')[2].split()[16]";
+    let runner = with_plugin(niceness);
+    runner.create(&trigger());
+    // Whoever runs the tests may have said to be nice to others.
+    let own = bulkhead_niceness();
+    runner.engine("p").is(200, &own.max(5).to_string());
+    assert!(runner.workers("p")[0]["enforced"].as_str().unwrap().contains(&format!("nice={}", own.max(5))));
+
+    let runner = Setup::new().args(&["--worker-nice", "19"]).start();
+    runner.create_database(DB);
+    runner.plugin("p.py", &format!("def process_request(api, query, headers, body, args=None):\n    {niceness}\n"));
+    runner.create(&trigger());
+    runner.engine("p").is(200, "19");
+}
+
+/// The niceness of this process, which servers that it starts have, too.
+fn bulkhead_niceness() -> i32 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    stat.rsplit(')').next().unwrap().split_whitespace().nth(16).unwrap().parse().unwrap()
+}
+
+#[test]
 fn a_plugin_that_is_replaced_by_another_file_is_picked_up() {
     let runner = with_plugin("return 'old'");
     runner.create(&trigger());

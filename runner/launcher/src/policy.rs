@@ -28,7 +28,7 @@ pub struct LaunchPolicy {
     pub resources: ResourceLimits,
     /// File mode creation mask.
     pub umask: u32,
-    /// Niceness, -20 to 19; `None` keeps the runner's. Missing permission is reported, not an error.
+    /// Least niceness, -20 to 19; a runner that is nicer itself, and `None`, keep the runner's.
     pub nice: Option<i32>,
     /// Preference of the out-of-memory killer, -1000 to 1000; `None` keeps the runner's. Missing
     /// permission is reported, not an error.

@@ -152,6 +152,12 @@ pub(crate) fn signal_child(child: Pid, number: i32) -> io::Result<()> {
     Ok(Errno::result(unsafe { libc::kill(child.as_raw(), number) }).map(drop)?)
 }
 
+/// The niceness of this process.
+pub(crate) fn niceness() -> i32 {
+    // SAFETY: a call without pointers. It cannot fail for the calling process, so -1 is a niceness.
+    unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
+}
+
 /// Sets the niceness of this process.
 pub(crate) fn set_niceness(nice: i32) -> io::Result<()> {
     // SAFETY: takes three numbers.

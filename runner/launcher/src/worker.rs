@@ -48,8 +48,8 @@ pub(crate) fn apply(
     let Confinement { parent, tier, sandbox, places, mut report } = confinement;
 
     at(Step::Session, own_session(parent))?;
-    if let Some(nice) = policy.nice {
-        set_session_priority(nice);
+    if policy.nice.is_some() {
+        set_session_priority();
     }
     report.enforced.extend(["session".to_owned(), "parent_death_signal".to_owned()]);
 
@@ -176,15 +176,15 @@ pub(crate) fn set_priority(policy: &LaunchPolicy, report: &mut StartReport) {
         let written = fs::write(file, score.to_string()).and_then(|()| fs::read_to_string(file));
         report.note("oom_score_adj", score, written.map(|text| text.trim() == score.to_string()));
     }
-    if let Some(nice) = policy.nice {
+    if let Some(nice) = policy.nice.map(|nice| nice.max(raw::niceness())) {
         report.note("nice", nice, raw::set_niceness(nice).map(|()| true));
     }
 }
 
 /// Where the scheduler shares the processors between sessions first (`sched_autogroup_enabled`), niceness counts only within
 /// one, and a session has a niceness of its own. Best effort as above; the kernel lets an ordinary user change one every 100 ms.
-fn set_session_priority(nice: i32) {
-    let _ = fs::write("/proc/self/autogroup", nice.to_string());
+fn set_session_priority() {
+    let _ = fs::write("/proc/self/autogroup", raw::niceness().to_string());
 }
 
 /// Sets each limit that the policy has, and says what the kernel answers when asked for it.

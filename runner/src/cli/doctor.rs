@@ -35,7 +35,7 @@ const LAYERS: [Layer; 12] = [
     Layer {
         name: "own /proc",
         enforced: &["proc=own"],
-        missing: &["proc"],
+        missing: &["proc:"],
         remedy: "in Kubernetes `procMount: Unmasked`",
     },
     Layer {

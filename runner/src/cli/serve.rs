@@ -158,6 +158,7 @@ pub(super) enum EmulationName {
     RestrictNamespaces,
     NoLandlock,
     ContainerWithoutLandlock,
+    MaskedProc,
 }
 
 impl EmulationName {
@@ -167,6 +168,7 @@ impl EmulationName {
             Self::RestrictNamespaces => Emulation::RestrictNamespaces,
             Self::NoLandlock => Emulation::NoLandlock,
             Self::ContainerWithoutLandlock => Emulation::ContainerWithoutLandlock,
+            Self::MaskedProc => Emulation::MaskedProc,
         }
     }
 }

@@ -170,7 +170,10 @@ fn file(error: &str, text: &str, failure: &Failure, granted: Granted<'_>) -> Opt
         paths.iter().any(|path| absolute.starts_with(Permissions::resolve(path, granted.plugin_dir)))
     };
     let beside = granted.plugin_dir.is_some_and(|directory| absolute.starts_with(directory));
-    let own = !beside && ["/tmp", "/dev/shm"].iter().any(|directory| absolute.starts_with(directory));
+    // What is there and denied is not the worker's own: without mount namespaces the directory is everybody's.
+    let own = !beside
+        && error != "PermissionError"
+        && ["/tmp", "/dev/shm"].iter().any(|directory| absolute.starts_with(directory));
     let readable = inside(&granted.permissions.allow_read)
         || own
         || granted.plugin.is_some_and(|plugin| absolute.starts_with(plugin));
@@ -322,6 +325,8 @@ mod tests {
             None
         );
         assert_eq!(hint_of("FileNotFoundError: [Errno 2] No such file or directory: '/tmp/x'", line, &nothing), None);
+        let denied = hint_of("PermissionError: [Errno 13] Permission denied: '/tmp/x'", line, &nothing).unwrap();
+        assert!(denied.contains("--allow-read=/tmp/x"), "{denied}");
     }
 
     #[test]

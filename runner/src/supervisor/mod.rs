@@ -105,7 +105,7 @@ pub struct WorkerSettings {
     pub resources: ResourceLimits,
     /// Memory of one worker and all that it starts, bytes.
     pub memory_bytes: u64,
-    /// Niceness of every worker process, 0 to 19.
+    /// Niceness of every worker process, 0 to 19, or the runner's own if that is more.
     pub nice: i32,
     /// Directory below which each worker gets one for its temporary files, where there are no mount namespaces.
     pub homes: PathBuf,

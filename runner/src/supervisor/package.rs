@@ -19,6 +19,14 @@ pub enum PackageError {
         /// Where it was looked for.
         tried: Vec<String>,
     },
+    /// What lies there cannot be executed.
+    #[error(
+        "{path} lies on a file system that is mounted with `noexec`; workers load the libraries of their package from it"
+    )]
+    NoExec {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The file system failed.
     #[error("worker package {path}: {source}")]
     Io {
@@ -68,6 +76,11 @@ impl WorkerPackage {
             let partial = directory.join("extension.partial");
             std::fs::copy(&extension, &partial).map_err(io(&extension))?;
             std::fs::rename(&partial, &module).map_err(io(&module))?;
+        }
+        // Otherwise each worker would end before it is ready, with a message about a segment that cannot be mapped.
+        let mounted = nix::sys::statvfs::statvfs(&directory).map_err(|errno| io(&directory)(errno.into()))?;
+        if mounted.flags().contains(nix::sys::statvfs::FsFlags::ST_NOEXEC) {
+            return Err(PackageError::NoExec { path: root.to_owned() });
         }
         Ok(Self { directory })
     }

@@ -98,6 +98,25 @@ fn a_data_directory_in_use_is_refused_with_a_hint() {
 }
 
 #[test]
+fn a_data_directory_of_which_nothing_can_be_executed_is_refused_with_a_hint() {
+    let place = tempfile::Builder::new().prefix("bulkhead-it-").tempdir().unwrap();
+    let script =
+        "mount -t tmpfs -o noexec,size=128m none \"$0\" && exec \"$1\" serve --data-dir \"$0\" --http-bind 127.0.0.1:0";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]).arg(place.path());
+    let refused = command.arg(env!("CARGO_BIN_EXE_bulkhead")).output().unwrap();
+    let words = String::from_utf8_lossy(&refused.stderr);
+    if words.contains("unshare") {
+        // Nobody can mount anything here, and neither can the sandbox.
+        assert!(run(&["doctor"]).stdout.contains("MISSING    namespaces"), "{words}");
+        return;
+    }
+    assert_eq!(refused.status.code(), Some(1), "{words}");
+    assert!(words.contains("is mounted with `noexec`"), "{words}");
+    assert!(words.contains("hint: mount it without `noexec`, or choose another place with `--data-dir`"), "{words}");
+}
+
+#[test]
 fn an_address_that_others_can_reach_is_refused_with_a_hint() {
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:8181"] {
         let refused = Setup::new().args(&["--http-bind", address]).run();

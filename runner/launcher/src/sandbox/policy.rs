@@ -105,4 +105,6 @@ pub enum Emulation {
     NoLandlock,
     /// Both of [`Self::Container`] and [`Self::NoLandlock`], which is below the required minimum.
     ContainerWithoutLandlock,
+    /// A container engine that grants namespaces and masks parts of `/proc`: the kernel then refuses a fresh one.
+    MaskedProc,
 }

@@ -8,11 +8,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::libc;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{Gid, Uid, pivot_root};
 
-use super::policy::{Access, Network, PathGrant, Sandbox};
+use super::policy::{Access, Emulation, Network, PathGrant, Sandbox};
 use super::{etc, namespaces, system_paths};
 use crate::raw;
 use crate::start::StartReport;
@@ -100,6 +101,7 @@ pub(crate) fn enter(
     tenant: &Tenant<'_>,
     report: &mut StartReport,
 ) -> Result<(), RootError> {
+    let is_masked = sandbox.emulate == Some(Emulation::MaskedProc);
     let refused = |what: &str| {
         let what = what.to_owned();
         move |error: io::Error| RootError::Refused(format!("{what}: {error}"))
@@ -108,7 +110,7 @@ pub(crate) fn enter(
         .map_err(|errno| refused("making mounts private")(errno.into()))?;
     if places.iter().any(|place| place.path == Path::new("/")) {
         report.missing.push("root: the whole file system was granted".to_owned());
-        own_proc("/proc", report);
+        own_proc("/proc", is_masked, report);
         return Ok(());
     }
     // Everything is taken in hand before the first mount covers anything.
@@ -137,7 +139,7 @@ pub(crate) fn enter(
         link(place).map_err(|error| refused(&format!("link `{}`", place.named.display()))(error))?;
     }
     fs::create_dir_all(inside(tenant.cwd)).map_err(refused("working directory"))?;
-    own_proc("proc", report);
+    own_proc("proc", is_masked, report);
     for frame in &frames {
         let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
         c_path(&inside(frame))
@@ -267,9 +269,11 @@ fn link(place: &Place) -> io::Result<()> {
 }
 
 /// The `/proc` of the worker's own pid namespace. Containers that mask parts of theirs forbid it.
-fn own_proc(target: &str, report: &mut StartReport) {
+fn own_proc(target: &str, is_masked: bool, report: &mut StartReport) {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    match mount(Some("proc"), target, Some("proc"), flags, None::<&str>) {
+    let mounted =
+        if is_masked { Err(Errno::EPERM) } else { mount(Some("proc"), target, Some("proc"), flags, None::<&str>) };
+    match mounted {
         Ok(()) => report.enforced.push("proc=own".to_owned()),
         Err(errno) => report.missing.push(format!("proc: {}; the worker has no /proc", io::Error::from(errno))),
     }

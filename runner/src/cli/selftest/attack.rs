@@ -20,6 +20,8 @@ pub(super) struct Attack {
 pub(super) struct Terrain {
     /// Whether workers have namespaces of their own.
     pub(super) has_namespaces: bool,
+    /// Whether workers see a `/proc`.
+    pub(super) has_proc: bool,
 }
 
 impl Attack {
@@ -73,7 +75,8 @@ impl Attack {
             let is_choice = |word| choices.split('|').any(|choice| choice == word);
             return (status != 200 || !text.split(' ').all(is_choice)).then_some(choices);
         }
-        match special("expect", "without namespaces") {
+        let without_proc = if terrain.has_proc { None } else { self.value("without proc") };
+        match without_proc.or_else(|| special("expect", "without namespaces")) {
             Some(expected) => (status != 200 || text != expected).then_some(expected),
             None => Some("its head says nothing"),
         }
@@ -84,8 +87,9 @@ impl Attack {
 mod tests {
     use super::*;
 
-    const WITH: Terrain = Terrain { has_namespaces: true };
-    const WITHOUT: Terrain = Terrain { has_namespaces: false };
+    const WITH: Terrain = Terrain { has_namespaces: true, has_proc: true };
+    const WITHOUT: Terrain = Terrain { has_namespaces: false, has_proc: true };
+    const MASKED: Terrain = Terrain { has_namespaces: true, has_proc: false };
 
     #[test]
     fn expectations_are_for_a_terrain() {
@@ -96,6 +100,9 @@ mod tests {
         assert_eq!(attack.complaint(WITHOUT, 200, "A B A"), None);
         assert_eq!(attack.complaint(WITHOUT, 200, "A C"), Some("A|B"));
         assert_eq!(attack.complaint(WITH, 500, "No done"), Some("No done"));
+        let attack = Attack::new("a", "\"\"\"Reads.\n\nexpect: Denied\nwithout proc: Absent\n\"\"\"");
+        assert_eq!(attack.complaint(MASKED, 200, "Absent"), None);
+        assert_eq!(attack.complaint(WITH, 200, "Absent"), Some("Denied"));
     }
 
     #[test]

@@ -70,7 +70,9 @@ pub(super) async fn run(args: SelftestArgs) -> Result<(), CliError> {
     let launcher = Launcher::of_this_binary().map_err(|error| CliError::new(error.to_string()))?;
     let found = tokio::task::spawn_blocking(move || examine(&launcher, emulate));
     let found = found.await.map_err(|error| CliError::new(error.to_string()))?.map_err(CliError::new)?;
-    let terrain = Terrain { has_namespaces: found.enforced.iter().any(|word| word.starts_with("mount_namespace")) };
+    let has = |layer: &str| found.enforced.iter().any(|word| word.starts_with(layer));
+    let has_namespaces = has("mount_namespace");
+    let terrain = Terrain { has_namespaces, has_proc: !has_namespaces || has("proc=own") };
 
     let plugin_dir = directory.path().join("plugins");
     let mut config = Config::new(directory.path().join("data"), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));

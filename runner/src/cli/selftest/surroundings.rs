@@ -20,8 +20,9 @@ pub(super) struct Surroundings {
 impl Surroundings {
     pub(super) fn new() -> Result<Self, CliError> {
         let failed = |error: std::io::Error| CliError::new(format!("something to attack: {error}"));
-        // Not below `/tmp`, of which a worker has its own.
-        let secret = tempfile::Builder::new().prefix("bulkhead-secret-").tempfile_in("/var/tmp").map_err(failed)?;
+        // Rather not below `/tmp`, of which a worker has its own; a container may have nothing else to write to.
+        let named = |directory: &Path| tempfile::Builder::new().prefix("bulkhead-secret-").tempfile_in(directory);
+        let secret = named(Path::new("/var/tmp")).or_else(|_| named(&std::env::temp_dir())).map_err(failed)?;
         std::fs::write(secret.path(), "secret").map_err(failed)?;
         let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o644);
         std::fs::set_permissions(secret.path(), everybody).map_err(failed)?;
