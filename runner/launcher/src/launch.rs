@@ -127,7 +127,8 @@ impl Launcher {
         let mut policy = Cow::Borrowed(policy);
         if group.missing.iter().any(|layer| layer.starts_with("cpu: ")) {
             // What cannot be withheld from the worker is at least given to others first.
-            policy.to_mut().nice.get_or_insert(NICE_INSTEAD_OF_CPU_LIMIT);
+            let nice = policy.nice.unwrap_or_default().max(NICE_INSTEAD_OF_CPU_LIMIT);
+            policy.to_mut().nice = Some(nice);
         }
         self.launch_in(policy, session, group).inspect_err(|_| drop(leaf.map(|leaf| leaf.remove())))
     }

@@ -62,6 +62,7 @@ fn group(supervisor: &Supervisor, spec: &WorkerSpec) -> GroupLimits {
         // And process 1.
         processes: Some(processes.saturating_add(1)),
         cpu_thousandths: spec.permissions.cpu,
+        nice: Some(supervisor.settings.nice),
         ends_together: true,
     }
 }

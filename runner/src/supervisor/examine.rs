@@ -127,6 +127,7 @@ fn trial(emulate: Option<Emulation>) -> Result<Trial, String> {
         memory_bytes: Some(limits::WORKER_MEMORY_BYTES),
         processes: Some(limits::WORKER_PROCESSES),
         cpu_thousandths: Some(CPU_THOUSANDTHS),
+        nice: Some(limits::WORKER_NICE),
         ends_together: true,
     });
     let filters =

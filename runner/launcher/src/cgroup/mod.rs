@@ -33,6 +33,9 @@ pub struct GroupLimits {
     pub processes: Option<u64>,
     /// Processor time, thousandths of one processor.
     pub cpu_thousandths: Option<u32>,
+    /// Its share of busy processors, as the niceness of a process would give it, -20 to 19. Without it a worker gets as much as
+    /// the whole runner, however nice its processes are: niceness counts only among those of a group.
+    pub nice: Option<i32>,
     /// Whether all processes end when one has to for the sake of memory.
     pub ends_together: bool,
 }

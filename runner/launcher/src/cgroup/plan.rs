@@ -73,6 +73,9 @@ pub(super) fn settings(limits: &GroupLimits) -> Vec<Setting> {
         let quota = (u64::from(thousandths) * CPU_PERIOD_US / 1_000).max(CPU_QUOTA_US_MIN);
         settings.push(setting(Controller::Cpu, "cpu.max", format!("{quota} {CPU_PERIOD_US}"), false));
     }
+    if let Some(nice) = limits.nice {
+        settings.push(setting(Controller::Cpu, "cpu.weight.nice", nice.to_string(), true));
+    }
     settings
 }
 
@@ -105,13 +108,21 @@ mod tests {
             memory_bytes: Some(1 << 20),
             processes: Some(7),
             cpu_thousandths: Some(500),
+            nice: Some(5),
             ends_together: true,
         };
         let written: Vec<String> =
             settings(&limits).iter().map(|setting| format!("{}={}", setting.file, setting.value)).collect();
         assert_eq!(
             written,
-            ["memory.max=1048576", "memory.swap.max=0", "memory.oom.group=1", "pids.max=7", "cpu.max=50000 100000"]
+            [
+                "memory.max=1048576",
+                "memory.swap.max=0",
+                "memory.oom.group=1",
+                "pids.max=7",
+                "cpu.max=50000 100000",
+                "cpu.weight.nice=5"
+            ]
         );
         assert_eq!(settings(&GroupLimits::default()), []);
         let least = GroupLimits { cpu_thousandths: Some(1), ..GroupLimits::default() };

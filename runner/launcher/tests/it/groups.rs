@@ -15,6 +15,7 @@ fn limited(script: &str) -> LaunchPolicy {
         memory_bytes: Some(MEMORY_BYTES),
         processes: Some(20),
         cpu_thousandths: Some(200),
+        nice: Some(5),
         ends_together: true,
     });
     policy
