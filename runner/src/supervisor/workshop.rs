@@ -170,10 +170,12 @@ impl Workshop {
         policy.resources.file_bytes = Some(limits::BUILD_FILE_BYTES);
         policy.resources.data_bytes = Some(limits::BUILD_MEMORY_BYTES);
         policy.resources.address_space_bytes = None;
+        policy.nice = Some(limits::WORKER_NICE);
         policy.group = Some(GroupLimits {
             memory_bytes: Some(kill_beyond(limits::BUILD_MEMORY_BYTES)),
             processes: Some(limits::BUILD_PROCESSES),
             cpu_thousandths: None,
+            nice: Some(limits::WORKER_NICE),
             ends_together: true,
         });
         let environment = &task.environment;
