@@ -5,6 +5,7 @@ mod import;
 mod index;
 mod locks;
 mod loopback;
+mod manifests;
 mod readiness;
 mod real;
 mod settings;

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
 use super::client::Client;
-use super::output::{CliError, say};
+use super::output::{CliError, note, say};
 use super::permissions::PermissionArgs;
 use super::plugin_source::PluginSource;
 use super::requirements::requirements_of;
@@ -225,8 +225,12 @@ async fn trigger(args: TriggerArgs) -> Result<(), CliError> {
         body["no_check"] = true.into();
     }
     let answer = client.post_json("/api/v3/configure/processing_engine_trigger", &body).await?;
-    answer.success("Failed to create trigger")?;
+    let answer = answer.success("Failed to create trigger")?;
     say(format!("Trigger {} created successfully", args.trigger_name));
+    let told: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    for warning in told["warnings"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_str) {
+        note(format!("warning: {warning}"));
+    }
     Ok(())
 }
 

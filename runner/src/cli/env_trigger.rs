@@ -32,14 +32,24 @@ pub(super) async fn show(
         let all = plan[key].as_array().into_iter().flatten();
         all.map(|one| (text(&one["requirement"]), text(&one["source"]))).collect()
     };
-    let (python, requirements) = (asked("requires_python"), asked("requirements"));
-    let width = python.iter().chain(&requirements).map(|(what, _)| what.len()).max().unwrap_or_default();
-    for (heading, all) in [("wants Python", python), ("asks for", requirements)] {
+    let plugins = plan["plugins"].as_array().into_iter().flatten().map(|one| {
+        let version = one["version"].as_str().map_or_else(String::new, |version| format!(" {version}"));
+        (format!("{}{version}", text(&one["name"])), text(&one["source"]))
+    });
+    let all = [
+        ("wants Python", asked("requires_python")),
+        ("InfluxDB", asked("database_version")),
+        ("plugins", plugins.collect()),
+        ("asks for", asked("requirements")),
+    ];
+    let width = all.iter().flat_map(|(_, all)| all).map(|(what, _)| what.len()).max().unwrap_or_default();
+    for (heading, all) in all {
         for (index, (what, source)) in all.iter().enumerate() {
             let heading = if index == 0 { heading } else { "" };
             say(format!("{heading:12}  {what:width$}  {source}"));
         }
     }
+    lines(&plan["warnings"]).iter().for_each(|warning| note(format!("warning: {warning}")));
     let packages: Vec<String> = plan["packages"].as_array().into_iter().flatten().map(text).collect();
     for (index, package) in packages.iter().enumerate() {
         say(format!("{:12}  {package}", if index == 0 { "comes to" } else { "" }));

@@ -49,6 +49,16 @@ impl Engine {
         Ok(self.parts.supervisor.environments.plan(&self.asked(&definition, own).await?).await?)
     }
 
+    /// What is not there of what a trigger's plugin wants beside packages: a sentence each. Nothing where its files cannot be
+    /// read; that is told where they are needed.
+    pub async fn warnings(&self, id: &TriggerId) -> Vec<String> {
+        let Ok(definition) = self.known(id) else { return Vec::new() };
+        let Ok(asked) = self.asked(&definition, Requirements::default()).await else { return Vec::new() };
+        let directory = self.parts.files.plugin_dir().map(ToOwned::to_owned);
+        let look = move || asked.prerequisites().warnings(directory.as_deref());
+        tokio::task::spawn_blocking(look).await.unwrap_or_default()
+    }
+
     /// Puts these in place of what the settings of a trigger asked for. Its environment is built first; calls that run end in the
     /// old one.
     ///

@@ -32,6 +32,15 @@ pub(super) const OUTPUT_TAIL_BYTES: usize = 8 << 10;
 /// Bytes at the end of pip's log in which the reason of a failure is looked for. A package with many wheels has a line for each.
 pub(super) const LOG_BYTES_MAX: u64 = 4 << 20;
 
+/// Directories below the plugin directory in which other plugins are looked for: `author/plugin`, and one more.
+pub(super) const PLUGIN_SEARCH_DEPTH_MAX: usize = 3;
+
+/// Entries of the plugin directory that are looked at for them. The published library has a few hundred.
+pub(super) const PLUGIN_SEARCH_ENTRIES_MAX: usize = 10_000;
+
+/// Warnings about what one plugin wants beside packages.
+pub(super) const PREREQUISITE_WARNINGS_MAX: usize = 16;
+
 /// Packages that are built from source for one environment, at most.
 pub(super) const SOURCES_MAX: usize = 32;
 

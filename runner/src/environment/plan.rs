@@ -3,6 +3,7 @@
 use super::digest::request_id;
 use super::error::EnvironmentError;
 use super::lock::Lock;
+use super::prerequisites::Prerequisites;
 use super::requirements::Requirements;
 use super::tool_environment::without_credentials;
 use super::{Asked, Environment, EnvironmentStore, marker};
@@ -14,6 +15,8 @@ pub struct Plan {
     pub asked: Vec<Asked>,
     /// What is wanted of the interpreter, and by whom.
     pub python_asked: Vec<Asked>,
+    /// What is wanted beside packages.
+    pub prerequisites: Prerequisites,
     /// The interpreter that fits.
     pub python_version: String,
     /// Digest of the requirements, which names their lock.
@@ -51,6 +54,7 @@ impl EnvironmentStore {
         Ok(Plan {
             asked: shown(requirements.asked()),
             python_asked: shown(requirements.python_asked()),
+            prerequisites: requirements.prerequisites().clone(),
             python_version: interpreter.version.clone(),
             is_built: environment.as_ref().is_some_and(|environment| marker::is_complete(&environment.path)),
             environment,

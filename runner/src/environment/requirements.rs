@@ -8,10 +8,12 @@ use super::asked::{Asked, Source};
 use super::error::RequirementsError;
 use super::inline_metadata::{self, InlineMetadata};
 use super::limits::{INCLUDE_DEPTH_MAX, PLUGIN_FILE_BYTES_MAX, REQUIREMENTS_FILE_BYTES_MAX};
+use super::prerequisites::Prerequisites;
 use super::project_files::{self, Declared};
 use super::requirements_file::{self, Item};
 
-const MANIFEST: &str = "manifest.toml";
+/// Name of the manifest of InfluxData's plugin SDK.
+pub(super) const MANIFEST: &str = "manifest.toml";
 const REQUIREMENTS: &str = "requirements.txt";
 const PYPROJECT: &str = "pyproject.toml";
 
@@ -24,6 +26,7 @@ pub struct Requirements {
     /// What the packages in `lines` are made of.
     asked: Vec<Asked>,
     python_asked: Vec<Asked>,
+    prerequisites: Prerequisites,
     sources: Vec<Source>,
 }
 
@@ -80,6 +83,12 @@ impl Requirements {
         &self.python_asked
     }
 
+    /// What is wanted beside packages.
+    #[must_use]
+    pub fn prerequisites(&self) -> &Prerequisites {
+        &self.prerequisites
+    }
+
     /// Where they stand, the most particular first; nothing for the plain environment.
     #[must_use]
     pub fn sources(&self) -> &[Source] {
@@ -110,7 +119,9 @@ impl Requirements {
         let joined = |ours: Vec<Asked>, theirs: &[Asked]| ours.into_iter().chain(theirs.iter().cloned()).collect();
         let sources = self.sources.into_iter().chain(others.sources.iter().cloned()).collect();
         let asked = joined(self.asked, &others.asked);
-        Gathered { options, asked, python: joined(self.python_asked, &others.python_asked), sources }.into()
+        let python = joined(self.python_asked, &others.python_asked);
+        let prerequisites = self.prerequisites.and(&others.prerequisites);
+        Gathered { options, asked, python, prerequisites, sources }.into()
     }
 
     /// The same, asked for by somebody else.
@@ -134,12 +145,13 @@ struct Gathered {
     options: Vec<String>,
     asked: Vec<Asked>,
     python: Vec<Asked>,
+    prerequisites: Prerequisites,
     sources: Vec<Source>,
 }
 
 impl From<Gathered> for Requirements {
     fn from(gathered: Gathered) -> Self {
-        let Gathered { options, mut asked, python, sources } = gathered;
+        let Gathered { options, mut asked, python, prerequisites, sources } = gathered;
         asked.sort();
         asked.dedup();
         // Options alone install nothing, and must not name an environment of their own.
@@ -149,7 +161,7 @@ impl From<Gathered> for Requirements {
         // The clauses of a specifier hold all together, so all specifiers together are one.
         let specifiers: Vec<&str> = python.iter().map(|asked| asked.what.as_str()).collect();
         let requires_python = (!specifiers.is_empty()).then(|| specifiers.join(","));
-        Self { lines, requires_python, asked, python_asked: python, sources }
+        Self { lines, requires_python, asked, python_asked: python, prerequisites, sources }
     }
 }
 
@@ -206,7 +218,8 @@ pub fn requirements_of(plugin: &Path) -> Result<Requirements, RequirementsError>
     }
     let manifest = code.with_file_name(MANIFEST);
     if let Some(text) = read(&manifest, REQUIREMENTS_FILE_BYTES_MAX)? {
-        let found = project_files::manifest(&text).map_err(|error| declared(&manifest, invalid(&error)))?;
+        let (found, beside) = project_files::manifest(&text).map_err(|error| invalid(&manifest, error))?;
+        gathered.prerequisites.declare(&Source::File(manifest.clone()), beside);
         gathered.declare(&manifest, found)?;
     }
     for file in [code.with_extension(REQUIREMENTS), code.with_file_name(REQUIREMENTS)] {
@@ -217,7 +230,7 @@ pub fn requirements_of(plugin: &Path) -> Result<Requirements, RequirementsError>
     }
     let pyproject = code.with_file_name(PYPROJECT);
     if let Some(text) = read(&pyproject, REQUIREMENTS_FILE_BYTES_MAX)? {
-        let found = project_files::pyproject(&text).map_err(|error| declared(&pyproject, invalid(&error)))?;
+        let found = project_files::pyproject(&text).map_err(|error| invalid(&pyproject, error))?;
         if let Some(found) = found {
             gathered.declare(&pyproject, found)?;
         }
@@ -238,8 +251,9 @@ pub(super) fn name_of(requirement: &str) -> &str {
     requirement.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').next().unwrap_or_default()
 }
 
-fn invalid(reason: &str) -> String {
-    format!("is not valid: {reason}")
+fn invalid(path: &Path, error: project_files::Invalid) -> RequirementsError {
+    let project_files::Invalid { line, reason } = error;
+    RequirementsError::Line { path: path.to_owned(), line, reason: format!("is not valid: {reason}") }
 }
 
 /// Reads a requirements file and those that it includes; false where it is not there.
@@ -268,7 +282,7 @@ fn read_file(path: &Path, depth: usize, gathered: &mut Gathered) -> Result<bool,
 
 /// Reads a text of bounded length; `None` where there is no file. Bytes that are no UTF-8 can stand in
 /// comments only, where they do not matter.
-fn read(path: &Path, max: u64) -> Result<Option<String>, RequirementsError> {
+pub(super) fn read(path: &Path, max: u64) -> Result<Option<String>, RequirementsError> {
     let unreadable =
         |error: io::Error| RequirementsError::Unreadable { path: path.to_owned(), reason: error.to_string() };
     let file = match File::open(path) {
@@ -331,7 +345,12 @@ mod tests {
     fn manifest_and_project_files_count_too() {
         let dir = directory(&[
             ("pack/__init__.py", INLINE),
-            ("pack/manifest.toml", "[plugin]\nname = 'pack'\n[dependencies]\npython = ['Pandas <3', 'inline']"),
+            (
+                "pack/manifest.toml",
+                "[plugin]\nname = 'pack'\n[dependencies]\npython = ['Pandas <3', 'inline']\n\
+              database_version = '>=3.8'\n[[dependencies.plugins]]\nname = 'geo'\nversion = '1'\n\
+              index_url = 'https://me:password@index'",
+            ),
             ("pack/requirements.txt", "requests"),
             ("pack/pyproject.toml", "[project]\nname = 'pack'\nrequires-python = '<3.15'\ndependencies = ['rich']"),
         ]);
@@ -347,10 +366,14 @@ mod tests {
             [asked("inline", 0), asked("inline", 1), asked("pandas<3", 1), asked("requests", 2), asked("rich", 3)];
         assert_eq!(requirements.asked(), all, "each with who asks for it");
         assert_eq!(requirements.python_asked(), [asked(">=3.11", 0), asked("<3.15", 3)]);
+        assert_eq!(requirements.prerequisites().database, [asked(">=3.8", 1)]);
+        let others = requirements.prerequisites().plugins.iter();
+        assert_eq!(others.map(ToString::to_string).collect::<Vec<_>>(), ["geo 1 of https://***@index"]);
 
         let trigger = Requirements::of_trigger(&["Rich <9", "inline"]).unwrap();
         let both = requirements.and(&trigger);
         assert_eq!(both.packages(), ["inline", "pandas<3", "requests", "rich", "rich<9"], "both hold");
+        assert_eq!(both.prerequisites().plugins.len(), 1);
         assert_eq!(both.sources().last(), Some(&Source::Trigger));
     }
 
@@ -395,10 +418,10 @@ mod tests {
             ("requirements.txt", "numpy\n-e ."),
             ("b.py", "# /// script\n# dependencies = ['-e .']\n# ///\n"),
             ("c/__init__.py", ""),
-            ("c/manifest.toml", "[dependencies"),
+            ("c/manifest.toml", "[plugin]\n[dependencies"),
         ]);
         let error = requirements_of(&dir.path().join("c")).unwrap_err().to_string();
-        assert!(error.contains("c/manifest.toml`: is not valid: "), "{error}");
+        assert!(error.contains("c/manifest.toml`, line 2: is not valid: "), "{error}");
         let error = requirements_of(&dir.path().join("a.py")).unwrap_err().to_string();
         assert!(error.contains("requirements.txt`, line 2: `-e` is not supported"), "{error}");
         let error = requirements_of(&dir.path().join("b.py")).unwrap_err().to_string();

@@ -55,6 +55,8 @@ struct State {
     last: Option<Result<Arc<Environment>, WorkerEnd>>,
     failed_at: Option<Instant>,
     is_building: bool,
+    /// What was told of that the plugin wants beside packages.
+    warned: Vec<String>,
 }
 
 /// What decides which environment it is, as far as it can be seen without reading.
@@ -270,10 +272,22 @@ impl Shared {
     async fn look_for_environment(&self) -> Result<Arc<Environment>, WorkerEnd> {
         let unusable = |error: &dyn std::fmt::Display| WorkerEnd::Environment(error.to_string());
         let requirements = self.asked()?;
+        self.warn_of_prerequisites(&requirements).await;
         let environments = &self.supervisor.environments;
         let is_there = environments.find(&requirements).await.is_some();
         let _building = (!is_there).then(|| Building::new(self));
         environments.ensure(&requirements).await.map_err(|error| unusable(&error))
+    }
+
+    /// Tells the trigger's log what its plugin wants beside packages and has not, once.
+    async fn warn_of_prerequisites(&self, requirements: &Requirements) {
+        let (prerequisites, directory) = (requirements.prerequisites().clone(), self.spec.plugin_dir.clone());
+        let look = move || prerequisites.warnings(directory.as_deref());
+        let warnings = tokio::task::spawn_blocking(look).await.unwrap_or_default();
+        let told = std::mem::replace(&mut self.packages.state.lock().warned, warnings.clone());
+        for warning in warnings.into_iter().filter(|warning| !told.contains(warning)) {
+            self.spec.log.runner(Level::Warn, None, warning);
+        }
     }
 
     fn asked(&self) -> Result<Requirements, WorkerEnd> {

@@ -125,6 +125,11 @@ pub(super) async fn show(State(api): State<HttpApi>, RawQuery(query): RawQuery) 
     let params = Params::parse(query.as_deref());
     let id = TriggerId::new(params.require("db")?, params.require("trigger_name")?);
     let plan = api.engine.plan(&id).await?;
+    let warnings = api.engine.warnings(&id).await;
+    let plugins = plan.prerequisites.plugins.iter().map(|plugin| {
+        let source = plugin.by.to_string();
+        json!({ "name": plugin.name, "version": plugin.version, "index_url": plugin.index_url, "source": source })
+    });
     let asked = |asked: &[Asked]| -> Vec<_> {
         asked.iter().map(|asked| json!({ "requirement": asked.what, "source": asked.by.to_string() })).collect()
     };
@@ -133,6 +138,9 @@ pub(super) async fn show(State(api): State<HttpApi>, RawQuery(query): RawQuery) 
         &json!({
             "requirements": asked(&plan.asked),
             "requires_python": asked(&plan.python_asked),
+            "database_version": asked(&plan.prerequisites.database),
+            "plugins": plugins.collect::<Vec<_>>(),
+            "warnings": warnings,
             "python": plan.python_version,
             "environment": plan.environment.as_ref().map(|environment| &environment.id),
             "packages": plan.environment.as_ref().map(|environment| &environment.packages),

@@ -30,6 +30,11 @@ pub(super) fn done() -> Response {
     StatusCode::OK.into_response()
 }
 
+/// Success with what the client should know all the same: `{"warnings": [...]}`, and nothing where there is none.
+pub(super) fn done_with(warnings: &[String]) -> Response {
+    if warnings.is_empty() { done() } else { json(StatusCode::OK, &serde_json::json!({ "warnings": warnings })) }
+}
+
 /// An answer that ends the request early.
 #[derive(Debug)]
 pub(super) struct Refusal(pub(super) StatusCode, pub(super) String);

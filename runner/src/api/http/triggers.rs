@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 use super::environment::shown;
 use super::params::{Params, json_body};
 use super::progress::answered;
-use super::reply::{Refusal, done};
+use super::reply::{Refusal, done, done_with};
 use super::{HttpApi, body};
 use crate::dispatch::PluginCheck;
 use crate::trigger::{Delivery, ErrorBehavior, Permissions, PluginLocation, TriggerDefinition, TriggerId, TriggerSpec};
@@ -101,8 +101,9 @@ pub(super) async fn create(State(api): State<HttpApi>, headers: HeaderMap, body:
         shares_path: false,
     };
     let check = PluginCheck::unless(request.no_check);
+    let id = definition.id.clone();
     api.engine.create(definition, check).await?;
-    Ok(done())
+    Ok(done_with(&api.engine.warnings(&id).await))
 }
 
 #[derive(Deserialize)]
