@@ -10,6 +10,7 @@ use nix::sched::CloneFlags;
 use nix::unistd::Pid;
 
 use crate::cgroup::Group;
+use crate::patience::fork_patiently;
 use crate::raw;
 use crate::start::StartReport;
 
@@ -40,7 +41,7 @@ impl HeldGroup {
         let born = directory.and_then(|directory| raw::fork_into(namespaces, Some(directory.as_fd())).ok());
         let pid = match born {
             Some(pid) => pid,
-            None => raw::fork_into(namespaces, None)?,
+            None => fork_patiently(|| raw::fork_into(namespaces, None))?,
         };
         if pid.is_none() {
             let entered = match &self.group.leaf {

@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::process::ExitCode;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{ExitCode, ExitStatus};
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -22,6 +23,7 @@ use crate::control::{LineDecoder, Order, Report, Step, Usage, encode};
 use crate::held_group::HeldGroup;
 use crate::launch::Assignment;
 use crate::limits::{CONTROL_MESSAGE_BYTES_MAX, POLICY_BYTES_MAX, SWEEP_PAUSE_MS, SWEEP_REPORT_AFTER};
+use crate::patience::{explain, fork_patiently, is_exhausted};
 use crate::policy::{LaunchPolicy, PolicyError};
 use crate::raw::Reaped;
 use crate::receive::receive_with;
@@ -152,7 +154,7 @@ fn fork_worker(session: OwnedFd, control: &UnixStream, held: &mut HeldGroup) -> 
     let places =
         sandbox.as_ref().map(|sandbox| prepare_plain(sandbox, &report.missing)).transpose()?.unwrap_or_default();
     let parent = Pid::this();
-    let Some(worker) = held.fork(CloneFlags::empty(), &mut report).map_err(failed(Step::Fork))? else {
+    let Some(worker) = held.fork(CloneFlags::empty(), &mut report).map_err(no_fork)? else {
         let (tier, places) = (Tier::Plain, places.as_slice());
         let confinement = Confinement { parent, tier, sandbox: sandbox.as_ref(), places, report };
         let Err(failure) = worker::apply(&policy, confinement, &writer);
@@ -229,13 +231,26 @@ fn fork_init(
             let init = Init { policy, sandbox, namespaces, user, group, places, owners, channel: theirs };
             return Ok(inside(init, report, writer, null));
         }
+        Err(error) if is_exhausted(&error) => return Err(StepError { step: Step::Fork, error: explain(&error) }),
         Err(error) => return Ok(Attempt::Refused(format!("clone: {error}"))),
     };
     drop((theirs, writer));
     // The runner may give up, or go, while a mount hangs on a dead file server.
     let mut fds = [PollFd::new(channel.as_fd(), PollFlags::POLLIN), PollFd::new(control.as_fd(), PollFlags::POLLIN)];
     while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
-    let (message, listeners) = receive(&channel).unwrap_or((None, Vec::new()));
+    let has_spoken = fds.first().and_then(PollFd::any).unwrap_or(false);
+    let failed = |error: String| Err(StepError { step: Step::Namespaces, error });
+    let (message, listeners) = match has_spoken.then(|| receive(&channel)) {
+        Some(Ok(received)) => received,
+        Some(Err(error)) => {
+            reap_init(pid);
+            return failed(format!("process 1 cannot be heard: {error}"));
+        }
+        None => {
+            reap_init(pid);
+            return failed("the runner has given up the start before process 1 was ready".to_owned());
+        }
+    };
     match message {
         Some(Message::Ready) => Ok(Attempt::Holder { pid, channel, start: StartReader::new(reader), listeners }),
         Some(Message::Failed { step, error }) => {
@@ -247,17 +262,23 @@ fn fork_init(
             Ok(Attempt::Refused(reason))
         }
         Some(Message::Ended { .. } | Message::ChildEnded { .. }) | None => {
-            reap_init(pid);
-            Err(StepError { step: Step::Namespaces, error: "process 1 ended before it was ready".to_owned() })
+            // It has closed its end, so it was ending by itself.
+            let how = reap_init(pid).map_or_else(String::new, |status| format!(" ({})", ExitStatus::from_raw(status)));
+            failed(format!("process 1 ended before it was ready{how}"))
         }
     }
 }
 
-fn reap_init(pid: Pid) {
+/// Ends process 1, and gives its raw wait status.
+fn reap_init(pid: Pid) -> Option<i32> {
     // It can only have ended already.
     drop(raw::signal_child(pid, Signal::SIGKILL as i32));
-    while let Ok(None) = raw::try_wait(Some(pid)) {
-        std::thread::sleep(std::time::Duration::from_millis(1));
+    loop {
+        match raw::try_wait(Some(pid)) {
+            Ok(None) => std::thread::sleep(std::time::Duration::from_millis(1)),
+            Ok(Some((_, status))) => return Some(status),
+            Err(_) => return None,
+        }
     }
 }
 
@@ -266,7 +287,7 @@ fn inside(init: Init<'_>, mut report: StartReport, writer: StartWriter, null: &F
     if init.set_up(&mut report).is_none() {
         return Attempt::Inside;
     }
-    let worker = match raw::fork() {
+    let worker = match fork_patiently(raw::fork) {
         Ok(Some(worker)) => worker,
         Ok(None) => {
             let (policy, sandbox, places) = (init.policy, Some(init.sandbox), init.places.as_slice());
@@ -276,7 +297,7 @@ fn inside(init: Init<'_>, mut report: StartReport, writer: StartWriter, null: &F
             return Attempt::Worker;
         }
         Err(error) => {
-            writer.failed(StepError { step: Step::Fork, error: error.to_string() });
+            writer.failed(no_fork(error));
             return Attempt::Inside;
         }
     };
@@ -579,4 +600,8 @@ fn usage() -> Usage {
 
 fn failed<E: ToString>(step: Step) -> impl FnOnce(E) -> StepError {
     move |error| StepError { step, error: error.to_string() }
+}
+
+fn no_fork(error: io::Error) -> StepError {
+    StepError { step: Step::Fork, error: explain(&error) }
 }

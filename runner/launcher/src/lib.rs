@@ -38,6 +38,7 @@ mod holder;
 mod launch;
 pub mod limits;
 mod memory;
+mod patience;
 mod policy;
 mod probe;
 mod processes;

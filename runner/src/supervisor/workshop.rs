@@ -130,6 +130,8 @@ impl Workshop {
         let excess = process.excess();
         let (end, _) = process.bury(Some(ended)).await;
         let (status, remark) = match end {
+            // Whoever is given up before it has started was late, and that is the reason.
+            ProcessEnd::NotStarted(_) if is_late => (None, None),
             ProcessEnd::NotStarted(reason) => return Err(failed(&reason)),
             ProcessEnd::Exited { raw_status, .. } => (Some(ExitStatus::from_raw(raw_status)), None),
             ProcessEnd::HolderKilled => (None, Some("it was killed".to_owned())),

@@ -102,6 +102,24 @@ def attempt(call, *arguments, **named):
 ";
 
 #[test]
+fn a_start_that_is_given_up_says_so_and_not_that_something_has_ended() {
+    for _ in 0..5 {
+        let case = Case::new("print('started')");
+        let worker = Worker::launch(&case.policy);
+        // Mostly before process 1 is ready.
+        worker.close_control_for_writing();
+        match worker.remains().report {
+            Report::Failed { step: Step::Namespaces, error } => {
+                assert_eq!(error, "the runner has given up the start before process 1 was ready");
+            }
+            Report::Exited { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    Case::new("print('a neighbour')").prints("a neighbour\n");
+}
+
+#[test]
 fn what_was_not_granted_is_not_there() {
     let secret = directory();
     fs::write(secret.path().join("secret"), "secret").unwrap();
