@@ -111,6 +111,7 @@ pub(super) const FILES: &[(&str, &str)] = files![
     "session_resets",
     "session_settings",
     "time_blocked_signals",
+    "time_busy_children",
     "time_c_loop",
     "time_catch_all",
     "time_import",
