@@ -16,6 +16,7 @@ use nix::sys::prctl;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{MsgFlags, recv};
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, getegid, geteuid};
 
@@ -314,7 +315,10 @@ fn inside(init: Init<'_>, mut report: StartReport, writer: StartWriter, null: &F
 fn receive(channel: &UnixStream) -> io::Result<(Option<Message>, Vec<OwnedFd>)> {
     let mut buffer = [0; CONTROL_MESSAGE_BYTES_MAX];
     channel.set_nonblocking(true)?;
-    let (bytes, fds) = receive_with(channel, &mut buffer)?;
+    // A worker that ends at once has its end told before this process comes to read: that line is for later.
+    let waiting = recv(channel.as_raw_fd(), &mut buffer, MsgFlags::MSG_PEEK)?;
+    let line = buffer.iter().take(waiting).position(|byte| *byte == b'\n').map_or(waiting, |end| end + 1);
+    let (bytes, fds) = receive_with(channel, buffer.get_mut(..line).unwrap_or_default())?;
     let line = buffer.get(..bytes).unwrap_or_default();
     Ok((serde_json::from_slice(line).ok(), fds))
 }

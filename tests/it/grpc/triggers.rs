@@ -79,6 +79,48 @@ async fn triggers_of_all_kinds_are_registered_as_they_are_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_trigger_may_do_is_registered_and_holds() {
+    const LIMITS: &str = "\
+import os, resource
+def process_request(local, query, headers, body, args=None):
+    return {'files': resource.getrlimit(resource.RLIMIT_NOFILE)[0], 'home': sorted(os.listdir('/srv'))}
+";
+    let delegation = Delegation::start();
+    let mut client = delegation.client().await;
+    let permissions = wire::Permissions {
+        all: false,
+        net: Some(wire::NetPermission { all: true, hosts: Vec::new() }),
+        read_paths: vec!["/srv".to_owned()],
+        write_paths: vec!["/var/tmp".to_owned()],
+        environment_variables: vec!["BULKHEAD_TEST_SECRET".to_owned()],
+        subprocesses: true,
+        memory_bytes: Some(128 << 20),
+        processes_max: Some(40),
+        files_max: Some(99),
+        tmp_bytes: Some(1 << 20),
+        cpu_thousandths: Some(500),
+    };
+    let asked = |permissions| {
+        let permissions = Some(permissions);
+        wire::Trigger { permissions, ..trigger("p", sent("limits.py", LIMITS), path("p")) }
+    };
+    for (faulty, words) in [
+        (wire::Permissions { cpu_thousandths: Some(0), ..permissions.clone() }, "cpu in thousandths"),
+        (wire::Permissions { files_max: Some(1), ..permissions.clone() }, "max_files"),
+        (wire::Permissions { read_paths: vec!["../x".to_owned()], ..permissions.clone() }, "allow_read"),
+    ] {
+        let (code, text) = client.refusal(asked(faulty)).await;
+        assert!(code == Code::InvalidArgument && text.contains(words), "{code:?} {text}");
+    }
+    client.create(asked(permissions.clone())).await;
+    assert_eq!(client.get("p").await.permissions, Some(permissions));
+    let answer = response(client.call("p", &[], b"").await);
+    let entries = std::fs::read_dir("/srv").unwrap().count();
+    assert_eq!(json(&answer)["files"], 99);
+    assert_eq!(json(&answer)["home"].as_array().map(Vec::len), Some(entries));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_registration_changes_nothing_and_another_content_is_refused() {
     let delegation = Delegation::start();
     let mut client = delegation.client().await;

@@ -125,7 +125,7 @@ pub(crate) fn enter(
     tmpfs(base, "mode=0755,size=4m,nr_inodes=16k", MsFlags::empty()).map_err(refused("root directory"))?;
     std::env::set_current_dir(base).map_err(refused("root directory"))?;
 
-    lay_out(sandbox, tenant, &devices).map_err(refused("laying out the root directory"))?;
+    lay_out(sandbox, places, tenant, &devices).map_err(refused("laying out the root directory"))?;
     let frames = frames(places);
     for frame in &frames {
         let target = inside(frame);
@@ -219,14 +219,20 @@ fn devices() -> io::Result<Vec<(&'static str, OwnedFd)>> {
 }
 
 /// What does not come from the host: `/tmp`, `/dev`, `/etc`. The current directory is the new root.
-fn lay_out(sandbox: &Sandbox, tenant: &Tenant<'_>, devices: &[(&str, OwnedFd)]) -> io::Result<()> {
+fn lay_out(sandbox: &Sandbox, places: &[Place], tenant: &Tenant<'_>, devices: &[(&str, OwnedFd)]) -> io::Result<()> {
     for directory in ["dev/shm", "etc", "proc", "tmp", "run", "var"] {
         fs::create_dir_all(directory)?;
     }
     let sized = |bytes: u64| format!("mode=1777,size={bytes},nr_inodes=16k");
     tmpfs("tmp", &sized(sandbox.tmp_bytes), MsFlags::MS_NOEXEC)?;
     tmpfs("dev/shm", &sized(sandbox.shm_bytes), MsFlags::MS_NOEXEC)?;
-    symlink("/tmp", "var/tmp")?;
+    // Whoever was granted something there gets a directory: the link would lead out of here until this is the root.
+    let temporary = Path::new("/var/tmp");
+    if places.iter().any(|place| place.path.starts_with(temporary) || place.named.starts_with(temporary)) {
+        fs::create_dir("var/tmp")?;
+    } else {
+        symlink("/tmp", "var/tmp")?;
+    }
     for (name, device) in devices {
         let target = Path::new("dev").join(name);
         File::create(&target)?;

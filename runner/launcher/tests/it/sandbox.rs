@@ -112,6 +112,10 @@ fn a_start_that_is_given_up_says_so_and_not_that_something_has_ended() {
             Report::Failed { step: Step::Namespaces, error } => {
                 assert_eq!(error, "the runner has given up the start before process 1 was ready");
             }
+            // It had become ready, and was killed before the program ran.
+            Report::Failed { step: Step::Exec, error } => {
+                assert_eq!(error, "the worker died before it could execute the program");
+            }
             Report::Exited { .. } => {}
             other => panic!("{other:?}"),
         }
@@ -150,6 +154,20 @@ fn a_directory_can_be_granted_for_writing_and_keeps_its_owner() {
     assert_eq!(fs::read_to_string(files.path().join("new")).unwrap(), "written");
     let owner = |path: &Path| std::os::unix::fs::MetadataExt::uid(&fs::metadata(path).unwrap());
     assert_eq!(owner(&files.path().join("new")), owner(files.path()));
+}
+
+#[test]
+fn what_is_granted_in_the_other_temporary_directory_is_there_and_nothing_comes_into_being_outside() {
+    let files = tempfile::Builder::new().prefix("bulkhead-sandbox-").tempdir_in("/var/tmp").unwrap();
+    fs::set_permissions(files.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(files.path().join("in"), "text").unwrap();
+    let (read, written) = (files.path().join("in"), files.path().join("out"));
+    let script = format!("print(open({read:?}).read())\nopen({written:?}, 'w').write('new')");
+    let case = Case::with(&script, |sandbox| sandbox.paths.push(PathGrant::new(files.path(), Access::Write)));
+    case.prints_under(None, "text\n");
+    assert_eq!(fs::read_to_string(written).unwrap(), "new");
+    let name = files.path().file_name().unwrap();
+    assert!(!Path::new("/tmp").join(name).exists());
 }
 
 #[test]
