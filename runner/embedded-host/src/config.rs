@@ -85,6 +85,8 @@ pub struct Config {
     pub wal_flush_interval: Duration,
     /// WAL bytes after which a snapshot is taken.
     pub snapshot_bytes: usize,
+    /// Time after which a snapshot that failed is tried again.
+    pub snapshot_retry: Duration,
     /// Bytes of recent commits that are kept in memory for readers of the feed.
     pub recent_bytes_max: usize,
     /// The sequence up to which nobody will read, until [`crate::EmbeddedHost::release_up_to`] says it anew. `u64::MAX` for a host
@@ -101,7 +103,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults: commits gather for 10 ms, snapshots come after 64 MiB, 64 MiB of commits stay in memory, there are no
+    /// The defaults: commits gather for 10 ms, snapshots come after 64 MiB and, when one has failed, after 5 s, 64 MiB of commits stay in memory, there are no
     /// readers, records or system tables.
     #[must_use]
     pub fn new(wal_dir: PathBuf, store: Arc<dyn ObjectStore>, prefix: object_store::path::Path, now: Now) -> Self {
@@ -112,6 +114,7 @@ impl Config {
             local_store_root: None,
             wal_flush_interval: Duration::from_millis(10),
             snapshot_bytes: 64 * 1024 * 1024,
+            snapshot_retry: Duration::from_secs(5),
             recent_bytes_max: 64 * 1024 * 1024,
             released: u64::MAX,
             records: Arc::new(NoRecords),

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
@@ -191,7 +190,7 @@ impl EmbeddedHost {
         if let Err(error) = tokio::task::spawn_blocking(move || inner.stop_writer()).await {
             tracing::warn!(%error, "the WAL thread could not be joined");
         }
-        let unsaved = self.inner.shared.unsaved_bytes.load(Ordering::Relaxed);
+        let unsaved = self.inner.shared.unsaved.bytes();
         if unsaved >= limits::CLOSE_SNAPSHOT_BYTES_MIN
             && let Err(error) = save(&self.inner.shared).await
         {
@@ -208,6 +207,7 @@ impl EmbeddedHost {
 impl Inner {
     fn stop_writer(&self) {
         self.shared.queue.close();
+        self.shared.unsaved.wake();
         let thread = self.writer.lock().take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the WAL thread panicked");

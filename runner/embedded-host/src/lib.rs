@@ -31,6 +31,7 @@ mod series;
 mod shared;
 mod snapshot;
 mod table;
+mod unsaved;
 mod wal;
 mod write;
 

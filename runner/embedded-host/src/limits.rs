@@ -23,8 +23,9 @@ pub const ENTRY_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// Entries between two marks of a segment's sparse index: a reader skips at most this many headers to find its entry.
 pub const ENTRIES_PER_MARK: u64 = 32;
 
-/// How often `snapshot_bytes` the rows that no snapshot has taken may grow to, when the object store refuses the snapshots.
-/// Beyond it writes are refused, so that a broken store does not end in a machine without memory.
+/// How often `snapshot_bytes` the rows that no snapshot has taken may grow to. Beyond it writes wait for the snapshot that is
+/// under way, or are refused when the last one failed, so that neither fast writers nor a broken store end in a machine without
+/// memory.
 pub const UNSAVED_FACTOR_MAX: usize = 8;
 
 /// WAL bytes below which `close` leaves the rows to the WAL: replaying them is quicker than a round of Parquet files.

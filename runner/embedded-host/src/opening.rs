@@ -3,7 +3,7 @@
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
@@ -12,9 +12,11 @@ use crate::batches::decode_ipc;
 use crate::commit::RecentCommits;
 use crate::config::Config;
 use crate::error::OpenError;
+use crate::limits::UNSAVED_FACTOR_MAX;
 use crate::series::SeriesSpans;
 use crate::shared::Shared;
 use crate::table::State;
+use crate::unsaved::Unsaved;
 use crate::wal::{Action, Queue, RecoveredLog};
 
 /// What the parts of a host share, as recovery left it.
@@ -25,6 +27,7 @@ pub(crate) fn share(config: &Config, state: State, log: RecoveredLog, covered: u
         local_store_root: config.local_store_root.clone(),
         now: Arc::clone(&config.now),
         snapshot_bytes: config.snapshot_bytes,
+        snapshot_retry: config.snapshot_retry,
         state: RwLock::new(state),
         queue: Queue::default(),
         segments: Mutex::new(log.segments),
@@ -34,7 +37,7 @@ pub(crate) fn share(config: &Config, state: State, log: RecoveredLog, covered: u
         records: Arc::clone(&config.records),
         observer: Arc::clone(&config.observer),
         covered: AtomicU64::new(covered),
-        unsaved_bytes: AtomicUsize::new(log.entry_bytes),
+        unsaved: Unsaved::new(log.entry_bytes, config.snapshot_bytes.saturating_mul(UNSAVED_FACTOR_MAX)),
         rotate: AtomicBool::new(false),
         garbage: Mutex::new(Vec::new()),
         upkeep: Notify::new(),

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
 
 use object_store::ObjectStore;
 use parking_lot::{Mutex, RwLock};
@@ -13,6 +14,7 @@ use crate::commit::RecentCommits;
 use crate::config::{Now, Observer};
 use crate::records::RecordStore;
 use crate::table::State;
+use crate::unsaved::Unsaved;
 use crate::wal::{Queue, Segments};
 
 /// See the module. No lock is held while another is waited for, except that admission reads `state` under the queue's lock.
@@ -22,6 +24,7 @@ pub(crate) struct Shared {
     pub(crate) local_store_root: Option<PathBuf>,
     pub(crate) now: Now,
     pub(crate) snapshot_bytes: usize,
+    pub(crate) snapshot_retry: Duration,
     pub(crate) state: RwLock<State>,
     pub(crate) queue: Queue,
     pub(crate) segments: Mutex<Segments>,
@@ -36,8 +39,8 @@ pub(crate) struct Shared {
     pub(crate) observer: Arc<dyn Observer>,
     /// The last sequence that a snapshot holds.
     pub(crate) covered: AtomicU64,
-    /// WAL bytes since the last snapshot was begun.
-    pub(crate) unsaved_bytes: AtomicUsize,
+    /// What no snapshot has taken.
+    pub(crate) unsaved: Unsaved,
     /// Asks the writer to begin a new segment with the next entry.
     pub(crate) rotate: AtomicBool,
     /// Objects of deleted databases.

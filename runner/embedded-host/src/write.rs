@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -155,7 +154,10 @@ impl EmbeddedHost {
 
     async fn commit(&self, call: Call) -> Result<Committed, WriteError> {
         let shared = &self.inner.shared;
-        let bytes = check(shared, &call)?;
+        let bytes = check(&call)?;
+        if call.bodies.values().flatten().any(|body| !body.is_empty()) {
+            shared.unsaved.room(|| shared.queue.is_closed()).await?;
+        }
         let mut permit = Some(self.budget(bytes).await?);
         let mut over_limit: Vec<Refused> = Vec::new();
         loop {
@@ -221,7 +223,7 @@ fn check_name(database: &str) -> Result<(), WriteError> {
 }
 
 /// Checks what can be checked before parsing. Returns the bytes of all bodies and records.
-fn check(shared: &Shared, call: &Call) -> Result<usize, WriteError> {
+fn check(call: &Call) -> Result<usize, WriteError> {
     if call.refuses == Refuses::Call {
         call.bodies.keys().try_for_each(|database| check_name(database))?;
     }
@@ -230,12 +232,6 @@ fn check(shared: &Shared, call: &Call) -> Result<usize, WriteError> {
         return Err(
             LimitExceeded { name: "line protocol bytes", limit: limits::WRITE_BYTES_MAX, requested: bytes }.into()
         );
-    }
-    let unsaved = shared.unsaved_bytes.load(Ordering::Relaxed);
-    let limit = shared.snapshot_bytes.saturating_mul(limits::UNSAVED_FACTOR_MAX);
-    if unsaved > limit && bytes > 0 {
-        let reason = format!("{unsaved} bytes wait for a snapshot, {limit} may; the log says why snapshots fail");
-        return Err(WriteError::Storage(reason));
     }
     let value_bytes = |record: &Record| record.key.len() + record.value.as_ref().map_or(0, Bytes::len);
     Ok(bytes + call.records.iter().map(value_bytes).sum::<usize>())

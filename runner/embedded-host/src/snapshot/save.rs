@@ -40,7 +40,21 @@ struct CapturedTable {
 pub(crate) async fn save(shared: &Arc<Shared>) -> Result<(), SnapshotError> {
     // Held to the end: one snapshot at a time.
     let mut version = shared.manifest_version.lock().await;
-    let unsaved = shared.unsaved_bytes.load(Ordering::Relaxed);
+    let unsaved = shared.unsaved.bytes();
+    let saved = save_as(shared, &mut version).await;
+    match &saved {
+        Ok(()) => shared.unsaved.saved(unsaved),
+        Err(error) => shared.unsaved.not_saved(error.to_string()),
+    }
+    if saved.is_ok() {
+        remove_segments(shared).await;
+        remove_old(shared.store.as_ref(), &shared.prefix).await;
+    }
+    saved
+}
+
+/// Takes the snapshot, whose number is one more than `version`.
+async fn save_as(shared: &Arc<Shared>, version: &mut u64) -> Result<(), SnapshotError> {
     let (covered, mut manifest, mut tables) = capture(shared);
     if covered == shared.covered.load(Ordering::Relaxed) {
         return Ok(());
@@ -64,9 +78,6 @@ pub(crate) async fn save(shared: &Arc<Shared>) -> Result<(), SnapshotError> {
     force_to_disk(shared, paths).await?;
     install(shared, tables);
     shared.covered.store(covered, Ordering::Relaxed);
-    shared.unsaved_bytes.fetch_sub(unsaved, Ordering::Relaxed);
-    remove_segments(shared).await;
-    remove_old(shared.store.as_ref(), &shared.prefix).await;
     Ok(())
 }
 

@@ -7,23 +7,29 @@ use std::sync::atomic::Ordering;
 use futures_util::TryStreamExt;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
+use tokio::time::{Instant, timeout_at};
 
 use super::{data_prefix, save};
 use crate::shared::Shared;
 
 /// Waits for work and does it, until it is aborted.
 pub(crate) async fn run(shared: Arc<Shared>) {
-    // After a failure the next attempt waits for a quarter of the usual bytes, so that a broken store is not asked at every commit.
-    let mut next_attempt_at = shared.snapshot_bytes;
+    // When the next attempt is made after one that failed: not at every commit, and also when nothing is written any more.
+    let mut again: Option<Instant> = None;
     loop {
-        shared.upkeep.notified().await;
-        let unsaved = shared.unsaved_bytes.load(Ordering::Relaxed);
-        if unsaved >= next_attempt_at {
-            next_attempt_at = match save(&shared).await {
-                Ok(()) => shared.snapshot_bytes,
+        let notified = shared.upkeep.notified();
+        match again {
+            Some(at) => drop(timeout_at(at, notified).await),
+            None => notified.await,
+        }
+        if shared.unsaved.bytes() < shared.snapshot_bytes {
+            again = None;
+        } else if again.is_none_or(|at| at <= Instant::now()) {
+            again = match save(&shared).await {
+                Ok(()) => None,
                 Err(error) => {
                     tracing::warn!(%error, "a snapshot failed; the rows stay in memory and in the WAL");
-                    unsaved + (shared.snapshot_bytes / 4).max(1)
+                    Some(Instant::now() + shared.snapshot_retry)
                 }
             };
         }

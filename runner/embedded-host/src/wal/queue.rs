@@ -146,6 +146,11 @@ impl Queue {
         self.settled.notify_waiters();
     }
 
+    /// Whether nobody gets in any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inner.lock().closed
+    }
+
     /// Lets nobody in any more. What is queued is still committed.
     pub(crate) fn close(&self) {
         self.inner.lock().closed = true;

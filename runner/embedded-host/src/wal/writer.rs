@@ -143,7 +143,7 @@ impl Writer {
         let sequence = commit.sequence;
         self.shared.recent.lock().push(Arc::new(commit), bytes);
         self.shared.head.send_replace(sequence);
-        let unsaved = self.shared.unsaved_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let unsaved = self.shared.unsaved.add(bytes);
         if unsaved >= self.shared.snapshot_bytes || self.shared.records.wants_sync() {
             self.shared.upkeep.notify_one();
         }

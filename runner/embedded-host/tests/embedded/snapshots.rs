@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use bulkhead_embedded_host::{EmbeddedHost, ReadError};
+use bulkhead_embedded_host::{EmbeddedHost, ReadError, WriteError};
 
-use crate::world::{World, rows, write};
+use crate::world::{World, rows, try_write, write};
 
 #[tokio::test]
 async fn rows_are_the_same_before_and_after_a_snapshot_and_a_restart() {
@@ -88,6 +88,50 @@ async fn a_snapshot_is_taken_when_the_log_has_grown() {
     }
     host.close().await;
     assert_eq!(rows(&world.open().await, "d", "select count(*) from m").await, [time.to_string()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_writes_faster_than_snapshots_are_taken_is_slowed_down_and_not_refused() {
+    let world = World::new();
+    let mut config = world.config();
+    // Each commit is more than may wait for a snapshot.
+    config.snapshot_bytes = 1;
+    let host = EmbeddedHost::open(config).await.unwrap();
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..4 {
+        let host = host.clone();
+        writers.spawn(async move {
+            for time in 0..25 {
+                write(&host, "d", &format!("m,t={writer} v=1 {time}")).await;
+            }
+        });
+    }
+    writers.join_all().await;
+    assert_eq!(rows(&host, "d", "select count(*) from m").await, ["100"]);
+    host.close().await;
+    assert!(matches!(try_write(&host, "d", "m v=1 1").await, Err(WriteError::Closed)));
+    assert_eq!(rows(&world.open().await, "d", "select count(*) from m").await, ["100"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_that_a_broken_store_leaves_no_room_for_are_refused_until_it_works_again() {
+    let world = World::new();
+    let mut config = world.config();
+    config.snapshot_bytes = 1;
+    config.snapshot_retry = Duration::from_millis(1);
+    let host = EmbeddedHost::open(config).await.unwrap();
+    let in_the_way = world.directory.path().join("store/host");
+    std::fs::write(&in_the_way, "").unwrap();
+    write(&host, "d", "m v=1 1").await;
+    let Err(WriteError::Storage(text)) = try_write(&host, "d", "m v=2 2").await else { panic!("it was written") };
+    assert!(text.contains("wait for a snapshot") && text.contains("the last one failed: cannot store"), "{text}");
+    assert_eq!(rows(&host, "d", "select v from m").await, ["1.0"]);
+    std::fs::remove_file(&in_the_way).unwrap();
+    while try_write(&host, "d", "m v=2 2").await.is_err() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    host.close().await;
+    assert_eq!(rows(&world.open().await, "d", "select v from m order by time").await, ["1.0", "2.0"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
