@@ -111,7 +111,7 @@ impl Server {
             .await
             .map_err(|error| StartError::new(error.to_string()))?;
         let supervisor = supervisor(&config, &node, &clock, &registry)?;
-        supervisor.warn_of_lost_layers().await;
+        supervisor.look_at_layers().await;
         let plugin_dir = config.plugin_dir.as_deref().map(plugin_dir).transpose()?;
         let environments = Arc::clone(&supervisor.environments);
         let engine = Engine::start(EngineParts {

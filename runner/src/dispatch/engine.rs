@@ -40,7 +40,7 @@ use crate::limits;
 use crate::logs::LogStore;
 use crate::metrics::Metrics;
 use crate::plugin_files::PluginFiles;
-use crate::supervisor::{EnvironmentState, Supervisor, check_ceiling, hosts_cannot_be_granted};
+use crate::supervisor::{EnvironmentState, Supervisor, WorkerRegistry, check_ceiling, hosts_cannot_be_granted};
 use crate::trigger::{PluginLocation, TriggerDefinition, TriggerId, TriggerKind};
 
 /// What an engine is made of.
@@ -246,6 +246,12 @@ impl Engine {
     #[must_use]
     pub fn files(&self) -> &PluginFiles {
         &self.parts.files
+    }
+
+    /// What is known of the workers.
+    #[must_use]
+    pub fn workers(&self) -> &WorkerRegistry {
+        &self.parts.supervisor.registry
     }
 
     /// Registers a trigger and, unless it is disabled, starts it.

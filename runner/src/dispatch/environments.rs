@@ -49,16 +49,6 @@ impl Engine {
         Ok(self.parts.supervisor.environments.plan(&self.asked(&definition, own).await?).await?)
     }
 
-    /// What is not there of what a trigger's plugin wants beside packages: a sentence each. Nothing where its files cannot be
-    /// read; that is told where they are needed.
-    pub async fn warnings(&self, id: &TriggerId) -> Vec<String> {
-        let Ok(definition) = self.known(id) else { return Vec::new() };
-        let Ok(asked) = self.asked(&definition, Requirements::default()).await else { return Vec::new() };
-        let directory = self.parts.files.plugin_dir().map(ToOwned::to_owned);
-        let look = move || asked.prerequisites().warnings(directory.as_deref());
-        tokio::task::spawn_blocking(look).await.unwrap_or_default()
-    }
-
     /// Puts these in place of what the settings of a trigger asked for. Its environment is built first; calls that run end in the
     /// old one.
     ///
@@ -110,13 +100,17 @@ impl Engine {
         Ok(environment)
     }
 
-    fn known(&self, id: &TriggerId) -> Result<TriggerDefinition, EngineError> {
+    pub(super) fn known(&self, id: &TriggerId) -> Result<TriggerDefinition, EngineError> {
         self.check_database(id)?;
         self.parts.catalog.get(id).ok_or_else(|| EngineError::NotFound(id.name.clone()))
     }
 
     /// What a trigger asks for with its settings and its plugin's files.
-    async fn asked(&self, definition: &TriggerDefinition, own: Requirements) -> Result<Requirements, EngineError> {
+    pub(super) async fn asked(
+        &self,
+        definition: &TriggerDefinition,
+        own: Requirements,
+    ) -> Result<Requirements, EngineError> {
         let plugin = self.parts.files.resolve(&definition.plugin)?;
         let read = tokio::task::spawn_blocking(move || environment::requirements_of(&plugin)).await;
         let found = read.map_err(|error| EngineError::Requirements(error.to_string()))?;

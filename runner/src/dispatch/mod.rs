@@ -24,6 +24,7 @@ mod status;
 mod table_parameters;
 mod updates;
 mod wal;
+mod warnings;
 
 pub use dry_run::{DryEvent, DryRun, DryRunReport};
 pub use engine::{Engine, EngineParts, EngineSettings, PluginCheck};

@@ -92,6 +92,13 @@ pub fn hosts_cannot_be_granted(supervisor: &Supervisor, permissions: &Permission
     ))
 }
 
+/// Which limit of a trigger nobody holds on this machine, and why; nothing where all are held.
+#[must_use]
+pub fn unheld_limit(supervisor: &Supervisor, permissions: &Permissions) -> Option<String> {
+    permissions.cpu?;
+    supervisor.registry.lost_layers().into_iter().find(|layer| layer.starts_with("cpu: "))
+}
+
 /// What the process of a zygote starts with: the same, and what it needs to fork workers.
 pub(super) fn zygote_policy(
     supervisor: &Supervisor,

@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-pub use confine::{check_ceiling, free_user, hosts_cannot_be_granted};
+pub use confine::{check_ceiling, free_user, hosts_cannot_be_granted, unheld_limit};
 pub use end::WorkerEnd;
 pub use examine::{Examination, StartTimes, examine, time_starts};
 pub use kernel_view::{ProcessUsage, kernel_view, process_usage};
@@ -85,11 +85,11 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts a process as confined as a worker and says aloud what of the sandbox this machine does not grant.
-    pub async fn warn_of_lost_layers(&self) {
+    /// Starts a process as confined as a worker, notes what of the sandbox this machine grants, and says aloud what it does not.
+    pub async fn look_at_layers(&self) {
         let (launcher, emulate) = (Arc::clone(&self.launcher), self.settings.emulate);
         match tokio::task::spawn_blocking(move || examine(&launcher, emulate)).await {
-            Ok(Ok(examination)) => self.registry.warn_of_lost(&examination.missing),
+            Ok(Ok(examination)) => self.registry.note_layers(examination.enforced, &examination.missing),
             Ok(Err(reason)) => tracing::warn!("sandbox: {reason}; every call of a plugin will fail"),
             Err(error) => tracing::warn!("sandbox: it could not be tried: {error}"),
         }

@@ -79,6 +79,8 @@ pub struct WorkerRegistry(Mutex<Rows>);
 struct Rows {
     live: BTreeMap<Uuid, WorkerRow>,
     ended: VecDeque<WorkerRow>,
+    /// Layers of the sandbox that a process had that was started to see which there are.
+    layers: Vec<String>,
     /// Layers of the sandbox that some worker did not get.
     lost_layers: BTreeSet<String>,
     starts: u64,
@@ -165,6 +167,18 @@ impl WorkerRegistry {
                 tracing::warn!("sandbox: workers run without a layer on this machine: {layer}");
             }
         }
+    }
+
+    /// Remembers what this machine gives a worker without grants, and says aloud what it does not.
+    pub fn note_layers(&self, enforced: Vec<String>, missing: &[String]) {
+        self.0.lock().layers = enforced;
+        self.warn_of_lost(missing);
+    }
+
+    /// Layers of the sandbox that this machine gives a worker without grants, as the kernel has confirmed them.
+    #[must_use]
+    pub fn layers(&self) -> Vec<String> {
+        self.0.lock().layers.clone()
     }
 
     /// Layers of the sandbox that some worker did not get, each with the reason.

@@ -181,9 +181,17 @@ impl Client {
     }
 
     pub(super) async fn try_create(&mut self, trigger: wire::Trigger) -> Result<wire::Trigger, Status> {
+        Ok(self.registered(trigger).await?.trigger.expect("a trigger"))
+    }
+
+    /// What the runner has to say about a trigger that it takes.
+    pub(super) async fn warnings(&mut self, trigger: wire::Trigger) -> Vec<String> {
+        self.registered(trigger).await.expect("CreateTrigger").warnings
+    }
+
+    async fn registered(&mut self, trigger: wire::Trigger) -> Result<wire::CreateTriggerResponse, Status> {
         let request = wire::CreateTriggerRequest { trigger: Some(trigger) };
-        let answer = soon("CreateTrigger", self.calls.create_trigger(request)).await?;
-        Ok(answer.into_inner().trigger.expect("a trigger"))
+        Ok(soon("CreateTrigger", self.calls.create_trigger(request)).await?.into_inner())
     }
 
     pub(super) async fn create(&mut self, trigger: wire::Trigger) -> wire::Trigger {

@@ -25,8 +25,39 @@ async fn a_runner_says_what_it_is() {
     let delegation = Delegation::start();
     let runner = delegation.client().await.runner().await;
     assert_eq!(runner.version, env!("CARGO_PKG_VERSION"));
-    assert!(!runner.isolation.is_empty());
-    assert!(runner.isolation.iter().all(|layer| !runner.isolation_missing.contains(layer)), "{runner:?}");
+    for layer in ["no_new_privs", "capabilities=none"] {
+        assert!(runner.isolation.iter().any(|it| it.starts_with(layer)), "{runner:?}");
+    }
+    // Each layer is in force, or there is a reason why it is not.
+    for layer in ["landlock", "seccomp", "cgroup", "cpu"] {
+        let here = |layers: &[String], end| layers.iter().any(|it| it.starts_with(&format!("{layer}{end}")));
+        assert!(here(&runner.isolation, '=') != here(&runner.isolation_missing, ':'), "{layer}: {runner:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_as_a_trigger_wants_it_is_said_when_it_is_registered() {
+    const MANIFEST: &str = "\
+[plugin]
+name = \"answers\"
+version = \"1.0.0\"
+
+[[dependencies.plugins]]
+name = \"geo-lookup\"
+version = \">=1.0.0\"
+";
+    let delegation = Delegation::start();
+    let mut client = delegation.client().await;
+    let with_manifest = [&PACKAGE[..], &[("answers/manifest.toml", MANIFEST)]].concat();
+    assert_eq!(client.warnings(trigger("plain", files("answers", &PACKAGE), path("plain"))).await, [""; 0]);
+    let asked = trigger("wanting", files("answers", &with_manifest), path("wanting"));
+    // Also when it is registered already.
+    for _ in 0..2 {
+        let warnings = client.warnings(asked.clone()).await;
+        let is_said = warnings.iter().any(|it| it.contains("asks for the plugin geo-lookup >=1.0.0, which is not in"));
+        assert!(warnings.len() == 1 && is_said, "{warnings:?}");
+    }
+    assert_eq!(response(client.call("wanting", &[], b"").await).body, "from a package");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,11 +43,11 @@ impl RunnerService for GrpcApi {
     type StreamWalStream = BoxStream<'static, Result<wire::StreamWalResponse, Status>>;
 
     async fn get_runner(&self, _: Request<wire::GetRunnerRequest>) -> Answer<wire::GetRunnerResponse> {
-        let layers = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let registry = self.engine.workers();
         Ok(Response::new(wire::GetRunnerResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            isolation: layers(&["process", "environment", "no_new_privs", "rlimits"]),
-            isolation_missing: layers(&["namespaces", "landlock", "seccomp"]),
+            isolation: registry.layers(),
+            isolation_missing: registry.lost_layers(),
         }))
     }
 
@@ -61,7 +61,9 @@ impl RunnerService for GrpcApi {
         if created.is_err() {
             uploads::remove_unused(&self.engine).await;
         }
-        Ok(Response::new(wire::CreateTriggerResponse { trigger: Some(created?) }))
+        let created = created?;
+        let warnings = self.engine.warnings(&convert::trigger_id(&created.name)?).await;
+        Ok(Response::new(wire::CreateTriggerResponse { trigger: Some(created), warnings }))
     }
 
     async fn get_trigger(&self, request: Request<wire::GetTriggerRequest>) -> Answer<wire::GetTriggerResponse> {

@@ -125,7 +125,7 @@ pub(super) async fn show(State(api): State<HttpApi>, RawQuery(query): RawQuery) 
     let params = Params::parse(query.as_deref());
     let id = TriggerId::new(params.require("db")?, params.require("trigger_name")?);
     let plan = api.engine.plan(&id).await?;
-    let warnings = api.engine.warnings(&id).await;
+    let warnings = api.engine.missing_prerequisites(&id).await;
     let plugins = plan.prerequisites.plugins.iter().map(|plugin| {
         let source = plugin.by.to_string();
         json!({ "name": plugin.name, "version": plugin.version, "index_url": plugin.index_url, "source": source })
