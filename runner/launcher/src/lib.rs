@@ -31,7 +31,9 @@
 
 mod cgroup;
 mod control;
+mod entry;
 mod exit;
+mod first_process;
 mod fork;
 mod held_group;
 mod holder;
@@ -45,15 +47,16 @@ mod processes;
 mod raw;
 mod receive;
 mod sandbox;
+mod session_weight;
 mod start;
 mod sweep;
 mod worker;
 
 pub use cgroup::{Cgroups, GroupLimits, Leaf};
 pub use control::{ControlError, Order, Report, ReportDecoder, Step, Usage, encode_order};
+pub use entry::launcher_main;
 pub use exit::{Exit, describe_exit};
 pub use fork::{ForkedProcess, ProcessKiller};
-pub use holder::launcher_main;
 pub use launch::{LaunchError, Launched, Launcher};
 pub use memory::{MemoryGauge, MemoryGlance, MemoryUse};
 pub use nix::unistd::Pid;

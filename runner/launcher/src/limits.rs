@@ -58,3 +58,9 @@ pub const UMASK: u32 = 0o077;
 /// Niceness of a worker whose processor time is to be limited and cannot be: with it the kernel gives it about a tenth of the
 /// share of a process of the usual niceness, where both want to run.
 pub const NICE_INSTEAD_OF_CPU_LIMIT: i32 = 10;
+
+/// Pause between two attempts to give a worker's session its weight, milliseconds: how often the kernel lets somebody do so.
+pub const SESSION_WEIGHT_PAUSE_MS: u16 = 100;
+
+/// Attempts to give a worker's session its weight: a minute of them, for hundreds of workers that start at the same time.
+pub const SESSION_WEIGHT_TRIES: u32 = 600;

@@ -15,6 +15,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Pid, execve, geteuid, getppid, setsid};
 
 use crate::control::Step;
+use crate::patience::explain;
 use crate::policy::{LaunchPolicy, ResourceLimits};
 use crate::raw;
 use crate::sandbox::root::Place;
@@ -33,6 +34,18 @@ pub(crate) struct StepError {
     pub(crate) error: String,
 }
 
+impl StepError {
+    /// For `map_err`: the step failed with this.
+    pub(crate) fn at<E: ToString>(step: Step) -> impl FnOnce(E) -> Self {
+        move |error| Self { step, error: error.to_string() }
+    }
+
+    /// No process could be had, in words that say what to do.
+    pub(crate) fn no_fork(error: io::Error) -> Self {
+        Self { step: Step::Fork, error: explain(&error) }
+    }
+}
+
 /// Takes every step in order and executes the program; comes back only with the step that failed.
 ///
 /// The order is part of the contract: each step may need what the next one takes away. Where there are namespaces,
@@ -48,9 +61,6 @@ pub(crate) fn apply(
     let Confinement { parent, tier, sandbox, places, mut report } = confinement;
 
     at(Step::Session, own_session(parent))?;
-    if policy.nice.is_some() {
-        set_session_priority();
-    }
     report.enforced.extend(["session".to_owned(), "parent_death_signal".to_owned()]);
 
     if tier == Tier::Plain {
@@ -181,12 +191,6 @@ pub(crate) fn set_priority(policy: &LaunchPolicy, report: &mut StartReport) {
     }
 }
 
-/// Where the scheduler shares the processors between sessions first (`sched_autogroup_enabled`), niceness counts only within
-/// one, and a session has a niceness of its own. Best effort as above; the kernel lets an ordinary user change one every 100 ms.
-fn set_session_priority() {
-    let _ = fs::write("/proc/self/autogroup", raw::niceness().to_string());
-}
-
 /// Sets each limit that the policy has, and says what the kernel answers when asked for it.
 fn set_limits(limits: &ResourceLimits) -> Result<Vec<String>, String> {
     let table = [
@@ -224,7 +228,7 @@ fn set_limit(resource: Resource, wanted: u64) -> nix::Result<rlim_t> {
 }
 
 fn at<T, E: ToString>(step: Step, result: Result<T, E>) -> Result<T, StepError> {
-    result.map_err(|error| StepError { step, error: error.to_string() })
+    result.map_err(StepError::at(step))
 }
 
 fn exec_error(program: &Path, error: io::Error) -> String {
