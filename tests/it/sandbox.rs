@@ -3,10 +3,11 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use serde_json::json;
 
-use crate::world::{DB, Setup, TestRunner, Trigger, run};
+use crate::world::{DB, Setup, TestRunner, Trigger, run, until};
 
 /// A runner with one plugin of this body.
 fn with_plugin(body: &str) -> TestRunner {
@@ -255,16 +256,18 @@ fn a_limit_of_processor_time_is_held_by_the_kernel_or_the_author_reads_that_it_i
          return str(time.process_time() - used)",
     );
     let create = ["create", "trigger", "-d", DB, "--path", "p.py", "--trigger-spec", "request:p", "--cpu", "0.2", "p"];
-    assert_eq!(runner.cli(&create).code, Some(0));
+    let created = runner.cli(&create);
+    assert_eq!(created.code, Some(0));
     let answer = runner.engine("p");
     let got: f64 = answer.text().parse().unwrap();
     let worker = &runner.workers("p")[0];
     let (enforced, missing) = (worker["enforced"].as_str().unwrap(), worker["missing"].as_str().unwrap());
     if enforced.contains("cpu=0.2") {
-        assert!(got < 0.5, "{got} seconds of one");
+        assert!(got < 0.5 && created.stderr.is_empty(), "{got} seconds of one, {}", created.stderr);
         return;
     }
     let words = "cpu: a limit of processor time needs the cgroup controller `cpu`";
+    assert!(created.stderr.contains(&format!("warning: {words}")), "{}", created.stderr);
     assert!(missing.contains(words) && enforced.contains("nice=10"), "{worker}");
     runner.until_logged("p", &format!("WARN {words}"));
 }
@@ -299,6 +302,31 @@ fn workers_stand_back_behind_the_server_as_far_as_its_operator_says() {
     runner.plugin("p.py", &format!("def process_request(api, query, headers, body, args=None):\n    {niceness}\n"));
     runner.create(&trigger());
     runner.engine("p").is(200, "19");
+}
+
+#[test]
+fn the_session_of_workers_weighs_as_little_as_they_do() {
+    // The kernel lets others set such a weight ten times a second, all of them together, and many tests start workers.
+    if !Path::new("/proc/self/autogroup").exists() || !is_privileged() {
+        return;
+    }
+    let runner = with_plugin("return open('/proc/self/autogroup').read()");
+    let words = format!(" nice {}\n", bulkhead_niceness().max(5));
+    // One worker is a copy, the other is executed.
+    for (name, spec, is_executed) in [("copy", "request:copy", false), ("executed", "request:executed", true)] {
+        runner.create(&Trigger::new(name, "p.py", spec).setting("allow_run", json!(is_executed)));
+        until(&format!("{name} weighs{words}"), || match runner.engine(name).text() {
+            text if text.ends_with(&words) => Ok(()),
+            text => Err(text),
+        });
+    }
+}
+
+/// Whether this process has `CAP_SYS_ADMIN`, capability 21.
+fn is_privileged() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap().trim();
+    u64::from_str_radix(effective, 16).unwrap() & (1 << 21) != 0
 }
 
 /// The niceness of this process, which servers that it starts have, too.

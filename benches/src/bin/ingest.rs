@@ -4,6 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bulkhead::config::Config;
@@ -16,8 +17,14 @@ use tokio::net::TcpStream;
 
 /// Rows of one write.
 const ROWS: usize = 10_000;
-/// Different bodies, so that a cache cannot know them.
-const BODIES: usize = 8;
+/// Different bodies of a client, so that a cache cannot know them.
+const BODIES: usize = 4;
+/// The first second of which there are rows, since the epoch. All have ten digits.
+const FIRST_SECOND: u64 = 1_700_000_000;
+/// Bytes of a journal that no snapshot is due for: those after which one is taken, and two segments.
+const QUIET_JOURNAL_BYTES: f64 = (96 << 20) as f64;
+/// Longest wait for the snapshots of a round.
+const QUIET_AFTER: Duration = Duration::from_secs(60);
 /// Least rate of acknowledged rows with the trigger, rows a second.
 const RATE_MIN: f64 = 200_000.0;
 /// Least share of the rate without a trigger.
@@ -83,18 +90,22 @@ async fn measure(options: Options) -> Result<(String, bool), Error> {
     let directory = tempfile::tempdir()?;
     let alone = Host::start(&directory.path().join("alone"), None).await?;
     let watched = Host::start(&directory.path().join("watched"), Some(options.worker_nice)).await?;
-    let bodies: Vec<Vec<u8>> = (0..BODIES).map(body).collect();
+    let mut clients: Vec<Vec<Lines>> = (0..options.connections).map(Lines::of_client).collect();
     let duration = Duration::from_secs(options.seconds);
     for host in [&alone, &watched] {
-        host.write_for(&bodies, options.connections, Duration::from_secs(1)).await?;
+        host.write_for(&mut clients, Duration::from_secs(1)).await?;
     }
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for _ in 0..options.rounds {
-        watched.until_caught_up().await?;
-        without.push(alone.write_for(&bodies, options.connections, duration).await?);
-        with.push(watched.write_for(&bodies, options.connections, duration).await?);
+        for (host, rates) in [(&alone, &mut without), (&watched, &mut with)] {
+            // What one has left to do would be taken from the other.
+            alone.until_quiet().await?;
+            watched.until_quiet().await?;
+            rates.push(host.write_for(&mut clients, duration).await?);
+        }
     }
-    let (cost, plugin_rate) = watched.journal_cost(&bodies, options.connections, duration).await?;
+    watched.until_quiet().await?;
+    let (cost, plugin_rate) = watched.journal_cost(&mut clients, duration).await?;
     alone.server.stop().await;
     watched.server.stop().await;
 
@@ -121,6 +132,9 @@ async fn measure(options: Options) -> Result<(String, bool), Error> {
 struct Host {
     server: Server,
     address: SocketAddr,
+    /// The next second of which nothing was written.
+    second: AtomicU64,
+    has_trigger: bool,
 }
 
 impl Host {
@@ -133,9 +147,10 @@ impl Host {
         std::fs::write(plugins.join("sum.py"), SUM)?;
         config.plugin_dir = Some(plugins);
         let server = Server::start(config).await?;
-        let host = Self { address: server.http_address(), server };
+        let (second, has_trigger) = (AtomicU64::new(FIRST_SECOND), worker_nice.is_some());
+        let host = Self { address: server.http_address(), server, second, has_trigger };
         host.post("/api/v3/configure/database", json!({ "db": "bench" }).to_string().as_bytes()).await?;
-        if worker_nice.is_some() {
+        if has_trigger {
             let trigger = json!({
                 "db": "bench", "plugin_filename": "sum.py", "trigger_name": "sum", "disabled": false,
                 "trigger_specification": "table:m", "trigger_settings": { "run_async": false, "error_behavior": "log" },
@@ -151,20 +166,19 @@ impl Host {
     }
 
     /// Writes from several clients, and tells how many rows a second were acknowledged.
-    async fn write_for(&self, bodies: &[Vec<u8>], connections: usize, duration: Duration) -> Result<f64, Error> {
+    async fn write_for(&self, clients: &mut [Vec<Lines>], duration: Duration) -> Result<f64, Error> {
         let begun = Instant::now();
-        let clients = (0..connections).map(|client| async move {
+        let clients = clients.iter_mut().map(|bodies| async move {
             let mut connection = TcpStream::connect(self.address).await?;
             connection.set_nodelay(true)?;
-            let mut rows = 0;
-            for body in bodies.iter().cycle().skip(client) {
-                if begun.elapsed() >= duration {
-                    break;
-                }
-                exchange(&mut connection, "/api/v3/write_lp?db=bench&precision=nanosecond", body).await?;
-                rows += ROWS;
+            let mut written = 0;
+            while begun.elapsed() < duration {
+                let body = &mut bodies[written % BODIES];
+                let text = body.of_second(self.second.fetch_add(1, Ordering::Relaxed));
+                exchange(&mut connection, "/api/v3/write_lp?db=bench&precision=nanosecond", text).await?;
+                written += 1;
             }
-            Ok::<usize, Error>(rows)
+            Ok::<usize, Error>(written * ROWS)
         });
         let rows: usize = futures_util::future::try_join_all(clients).await?.into_iter().sum();
         Ok(rows as f64 / begun.elapsed().as_secs_f64())
@@ -172,17 +186,24 @@ impl Host {
 
     /// The time that calls of the plugin take, and what part of the time between the first and the last of them they do not fill,
     /// while the trigger works through what it lags behind. Nothing else runs meanwhile.
-    async fn journal_cost(
-        &self,
-        bodies: &[Vec<u8>],
-        connections: usize,
-        duration: Duration,
-    ) -> Result<(f64, f64), Error> {
-        self.write_for(bodies, connections, duration).await?;
+    async fn journal_cost(&self, clients: &mut [Vec<Lines>], duration: Duration) -> Result<(f64, f64), Error> {
+        self.write_for(clients, duration).await?;
         let (rows_before, run_before, begun) = (self.lag_rows().await?, self.run_seconds().await?, Instant::now());
         self.until_caught_up().await?;
         let (elapsed, run) = (begun.elapsed().as_secs_f64(), self.run_seconds().await? - run_before);
         Ok(((1.0 - run / elapsed).max(0.0), rows_before / elapsed))
+    }
+
+    /// Waits until the trigger has done everything and no snapshot is due.
+    async fn until_quiet(&self) -> Result<(), Error> {
+        let begun = Instant::now();
+        while self.lag_rows().await? > 0.0 || self.metric("bulkhead_journal_bytes").await? > QUIET_JOURNAL_BYTES {
+            if begun.elapsed() > QUIET_AFTER {
+                return Err("a server did not come to rest after a round".into());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
     }
 
     async fn until_caught_up(&self) -> Result<(), Error> {
@@ -193,7 +214,7 @@ impl Host {
     }
 
     async fn lag_rows(&self) -> Result<f64, Error> {
-        self.metric("bulkhead_trigger_lag_rows{").await
+        if self.has_trigger { self.metric("bulkhead_trigger_lag_rows{").await } else { Ok(0.0) }
     }
 
     async fn run_seconds(&self) -> Result<f64, Error> {
@@ -232,19 +253,42 @@ async fn exchange(connection: &mut TcpStream, path: &str, body: &[u8]) -> Result
     if is_success { Ok(()) } else { Err(format!("unexpected answer: {text}").into()) }
 }
 
-/// Line protocol of [`ROWS`] rows with five tags and ten fields.
-fn body(number: usize) -> Vec<u8> {
-    let mut text = String::new();
-    for row in 0..ROWS {
-        let at = 1_700_000_000_000_000_000_u64 + ((number * ROWS + row) as u64) * 1_000_000;
-        let tags: String = (0..5)
-            .map(|tag| format!(",t{tag}=t{tag}-value-{:04}", (row * (tag + 3)) % [3, 5, 10, 50, 200][tag]))
-            .collect();
-        let fields: Vec<String> =
-            (0..10).map(|field| format!("f{field}={:.3}", ((row * (field + 7)) % 100_000) as f64 / 7.0)).collect();
-        text.push_str(&format!("m{tags} {} {at}\n", fields.join(",")));
+/// Line protocol of [`ROWS`] rows with five tags and ten fields, all within one second.
+struct Lines {
+    text: Vec<u8>,
+    /// Where the seconds of the timestamps stand.
+    seconds: Vec<usize>,
+}
+
+impl Lines {
+    /// What a client writes. Each has series of its own, as agents on different machines have.
+    fn of_client(client: usize) -> Vec<Self> {
+        (0..BODIES).map(|number| Self::new(client, number)).collect()
     }
-    text.into_bytes()
+
+    fn new(client: usize, number: usize) -> Self {
+        let (mut text, mut seconds) = (String::new(), Vec::with_capacity(ROWS));
+        for row in 0..ROWS {
+            let tags: String = (1..5)
+                .map(|tag| format!(",t{tag}=t{tag}-value-{:04}", (row * (tag + 3)) % [3, 5, 10, 50, 200][tag]))
+                .collect();
+            let value = |field: usize| ((number + row * (field + 7)) % 100_000) as f64 / 7.0;
+            let fields: Vec<String> = (0..10).map(|field| format!("f{field}={:.3}", value(field))).collect();
+            text.push_str(&format!("m,t0=t0-value-{client:04}{tags} {} ", fields.join(",")));
+            seconds.push(text.len());
+            text.push_str(&format!("{FIRST_SECOND}{:09}\n", row * 100_000));
+        }
+        Self { text: text.into_bytes(), seconds }
+    }
+
+    /// With the timestamps of this second.
+    fn of_second(&mut self, second: u64) -> &[u8] {
+        let digits = second.to_string();
+        for &at in &self.seconds {
+            self.text[at..at + digits.len()].copy_from_slice(digits.as_bytes());
+        }
+        &self.text
+    }
 }
 
 fn median(values: &mut [f64]) -> f64 {
