@@ -66,7 +66,7 @@ def _fork() -> bool:
     while os.getppid() == between:
         os.sched_yield()
     # A signal to its process group is for itself alone, also where Landlock does not keep signals from others. The
-    # session stays that of all copies: the scheduler weighs sessions first, and the holder has given this one its weight.
+    # session stays that of all copies: the scheduler weighs sessions first, and the holder has given it its weight.
     os.setpgid(0, 0)
     return True
 
