@@ -7,7 +7,7 @@
 use std::fs;
 use std::io;
 
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getsid};
 
 use crate::limits::SESSION_WEIGHT_TRIES;
 use crate::raw;
@@ -24,8 +24,12 @@ impl SessionWeight {
         Self { nice: nice.max(raw::niceness()), tries: SESSION_WEIGHT_TRIES }
     }
 
-    /// Gives it to the session of a process; what comes back has to be tried again.
+    /// Gives it to the session of a process, unless that is the caller's own; what comes back has to be tried again.
     pub(crate) fn give(mut self, process: Pid) -> Option<Self> {
+        // Process 1 is in the runner's session, and stands where a worker was that has ended.
+        if getsid(Some(process)).is_ok_and(|session| Ok(session) == getsid(None)) {
+            return None;
+        }
         let given = fs::write(format!("/proc/{process}/autogroup"), self.nice.to_string());
         self.tries = self.tries.saturating_sub(1);
         given.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock && self.tries > 0).then_some(self)

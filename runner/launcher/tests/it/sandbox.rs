@@ -320,6 +320,24 @@ fn process_1_reports_codes_signals_and_what_it_had_to_kill() {
 }
 
 #[test]
+fn the_niceness_of_a_worker_is_never_that_of_the_runners_session() {
+    // Where the scheduler knows sessions.
+    let own = || fs::read_to_string("/proc/self/autogroup").ok();
+    let before = own();
+    let mut case = Case::new("");
+    case.policy.nice = Some(19);
+    case.policy.args = Vec::new();
+    // They end before anybody can look for them.
+    for program in ["/usr/bin/true", "/usr/bin/not-there"].repeat(10) {
+        case.policy.program = program.into();
+        let remains = Worker::launch(&case.policy).remains();
+        let is_exit = matches!(remains.report, Report::Exited { .. });
+        assert_eq!(is_exit, program.ends_with("true"), "{remains:?}");
+    }
+    assert_eq!(own(), before);
+}
+
+#[test]
 fn the_end_of_the_runner_is_the_end_of_everything_inside() {
     let script = "import os, time\nos.fork() or os.setsid(); print('up', flush=True); time.sleep(60)";
     let case = Case::with(script, |sandbox| sandbox.subprocesses = true);
