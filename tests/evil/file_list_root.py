@@ -1,6 +1,7 @@
 """Lists directories of the host.
 
 expect one of: PermissionError|FileNotFoundError
+without landlock: done done FileNotFoundError done
 """
 
 import os

@@ -1,6 +1,7 @@
 """Looks for the temporary files of other workers.
 
 expect one of: PermissionError|FileNotFoundError
+without landlock: done
 """
 
 import os

@@ -1,6 +1,8 @@
 """Kills everybody whom it may kill, itself excepted.
 
 expect one of: ProcessLookupError|PermissionError|done
+without signal scopes one of: ProcessLookupError|PermissionError|done
+fails without signal scopes with: was killed
 """
 
 import os

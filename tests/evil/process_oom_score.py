@@ -13,5 +13,10 @@ def attempt(call, *arguments, **named):
     return "done"
 
 
+def never_the_first():
+    with open("/proc/self/oom_score_adj", "w") as score:
+        score.write("-1000")
+
+
 def process_request(influxdb3_local, query_parameters, request_headers, request_body, args=None):
-    return attempt(open, "/proc/self/oom_score_adj", "w")
+    return attempt(never_the_first)

@@ -30,6 +30,8 @@ enum Terrain {
     WithoutNamespaces,
     /// A container with namespaces in which workers get no `/proc`.
     WithoutProc,
+    /// A kernel without Landlock, which does not keep the copies of a zygote apart either.
+    WithoutLandlock,
 }
 
 #[test]
@@ -62,6 +64,11 @@ fn evil_plugins_without_proc() {
 }
 
 #[test]
+fn evil_plugins_without_landlock() {
+    attack_all(Mode { as_user: false, terrain: Terrain::WithoutLandlock });
+}
+
+#[test]
 fn an_attack_that_does_not_exist_is_no_success() {
     let output = bulkhead(&["selftest", "--evil", "no_such_attack"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
@@ -78,6 +85,7 @@ fn attack_all(mode: Mode) {
         Terrain::Best => {}
         Terrain::WithoutNamespaces => arguments.extend(["--sandbox-emulate", "container"]),
         Terrain::WithoutProc => arguments.extend(["--sandbox-emulate", "masked-proc"]),
+        Terrain::WithoutLandlock => arguments.extend(["--sandbox-emulate", "no-landlock"]),
     }
     if is_root() && Path::new(SYSTEM_PYTHON).exists() && (mode.as_user || mode.terrain == Terrain::WithoutNamespaces) {
         arguments.extend(["--python", SYSTEM_PYTHON]);

@@ -22,6 +22,23 @@ pub(super) struct Terrain {
     pub(super) has_namespaces: bool,
     /// Whether workers see a `/proc`.
     pub(super) has_proc: bool,
+    /// Whether the kernel has Landlock.
+    pub(super) has_landlock: bool,
+    /// Whether its Landlock keeps signals from others, as it does since Linux 6.12.
+    pub(super) has_signal_scopes: bool,
+}
+
+impl Terrain {
+    /// What there is not, in the words of heads; what decides more comes first.
+    fn lacking(self) -> impl Iterator<Item = &'static str> {
+        let layers = [
+            (self.has_proc, "proc"),
+            (self.has_namespaces, "namespaces"),
+            (self.has_landlock, "landlock"),
+            (self.has_signal_scopes, "signal scopes"),
+        ];
+        layers.into_iter().filter(|(is_there, _)| !is_there).map(|(_, name)| name)
+    }
 }
 
 impl Attack {
@@ -63,22 +80,51 @@ impl Attack {
 
     /// What should have come of it, when something else did.
     pub(super) fn complaint(&self, terrain: Terrain, status: u16, text: &str) -> Option<&'static str> {
-        let special = |key, without: &str| {
-            let without = if terrain.has_namespaces { None } else { self.value(without) };
-            without.or_else(|| self.value(key))
+        let lacking = terrain.lacking().map(|lack| self.expectations(Some(lack)));
+        let expected = lacking.chain([self.expectations(None)]).find(|expected| !expected.is_empty());
+        let Some(expected) = expected else { return Some("its head says nothing") };
+        if expected.iter().any(|it| it.is_met(status, text)) { None } else { expected.first().map(Expectation::words) }
+    }
+
+    /// What may come of it as a rule, or where something is lacking.
+    fn expectations(&self, lack: Option<&str>) -> Vec<Expectation> {
+        let [exactly, one_of, failure] = match lack {
+            None => ["expect", "expect one of", "fails with"].map(str::to_owned),
+            Some(lack) => {
+                [format!("without {lack}"), format!("without {lack} one of"), format!("fails without {lack} with")]
+            }
         };
-        if let Some(words) = special("fails with", "fails without namespaces with") {
-            return (!matches!(status, 500 | 504) || !text.contains(words)).then_some(words);
+        let exactly = self.value(&exactly).map(Expectation::Exactly);
+        let one_of = self.value(&one_of).map(Expectation::OneOf);
+        let failure = self.value(&failure).map(Expectation::Failure);
+        [exactly, one_of, failure].into_iter().flatten().collect()
+    }
+}
+
+/// What comes of an attack.
+enum Expectation {
+    /// The call fails, and these words are in its failure.
+    Failure(&'static str),
+    /// Each word of the answer is one of these, which bars divide.
+    OneOf(&'static str),
+    /// The answer.
+    Exactly(&'static str),
+}
+
+impl Expectation {
+    fn is_met(&self, status: u16, text: &str) -> bool {
+        match self {
+            Self::Failure(words) => matches!(status, 500 | 504) && text.contains(words),
+            Self::OneOf(choices) => {
+                status == 200 && text.split(' ').all(|word| choices.split('|').any(|choice| choice == word))
+            }
+            Self::Exactly(expected) => status == 200 && text == *expected,
         }
-        let said_otherwise = !terrain.has_namespaces && self.value("without namespaces").is_some();
-        if let Some(choices) = special("expect one of", "without namespaces one of").filter(|_| !said_otherwise) {
-            let is_choice = |word| choices.split('|').any(|choice| choice == word);
-            return (status != 200 || !text.split(' ').all(is_choice)).then_some(choices);
-        }
-        let without_proc = if terrain.has_proc { None } else { self.value("without proc") };
-        match without_proc.or_else(|| special("expect", "without namespaces")) {
-            Some(expected) => (status != 200 || text != expected).then_some(expected),
-            None => Some("its head says nothing"),
+    }
+
+    fn words(&self) -> &'static str {
+        match self {
+            Self::Failure(words) | Self::OneOf(words) | Self::Exactly(words) => words,
         }
     }
 }
@@ -87,9 +133,10 @@ impl Attack {
 mod tests {
     use super::*;
 
-    const WITH: Terrain = Terrain { has_namespaces: true, has_proc: true };
-    const WITHOUT: Terrain = Terrain { has_namespaces: false, has_proc: true };
-    const MASKED: Terrain = Terrain { has_namespaces: true, has_proc: false };
+    const WITH: Terrain = Terrain { has_namespaces: true, has_proc: true, has_landlock: true, has_signal_scopes: true };
+    const WITHOUT: Terrain = Terrain { has_namespaces: false, ..WITH };
+    const MASKED: Terrain = Terrain { has_proc: false, ..WITH };
+    const OLD: Terrain = Terrain { has_signal_scopes: false, ..WITH };
 
     #[test]
     fn expectations_are_for_a_terrain() {
@@ -112,6 +159,15 @@ mod tests {
         assert_eq!(attack.complaint(WITH, 200, "signal 9"), Some("signal 9"));
         assert_eq!(attack.obstacle(WITHOUT).as_deref(), Some("needs namespaces"));
         assert_eq!(attack.obstacle(WITH), None);
+    }
+
+    #[test]
+    fn what_fails_only_where_something_is_lacking_is_known() {
+        let attack =
+            Attack::new("a", "\"\"\"Kills.\n\nexpect: done\nfails without signal scopes with: was killed\n\"\"\"");
+        assert_eq!(attack.complaint(WITH, 200, "done"), None);
+        assert_eq!(attack.complaint(OLD, 200, "done"), Some("was killed"));
+        assert_eq!(attack.complaint(OLD, 500, "it was killed"), None);
     }
 
     #[test]

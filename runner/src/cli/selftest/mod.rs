@@ -72,7 +72,12 @@ pub(super) async fn run(args: SelftestArgs) -> Result<(), CliError> {
     let found = found.await.map_err(|error| CliError::new(error.to_string()))?.map_err(CliError::new)?;
     let has = |layer: &str| found.enforced.iter().any(|word| word.starts_with(layer));
     let has_namespaces = has("mount_namespace");
-    let terrain = Terrain { has_namespaces, has_proc: !has_namespaces || has("proc=own") };
+    let terrain = Terrain {
+        has_namespaces,
+        has_proc: !has_namespaces || has("proc=own"),
+        has_landlock: has("landlock="),
+        has_signal_scopes: has("landlock=") && !found.missing.iter().any(|word| word.starts_with("landlock scopes")),
+    };
 
     let plugin_dir = directory.path().join("plugins");
     let mut config = Config::new(directory.path().join("data"), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
