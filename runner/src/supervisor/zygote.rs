@@ -292,9 +292,23 @@ impl Life {
                 () = given_up(&mut self.ready), if self.ready.is_some() => closed = true,
             }
         }
+        if end.is_some() {
+            // What it said before it ended tells more than that it did.
+            drop(timeout(limits::DRAIN_TIMEOUT, self.last_words(&channel)).await);
+        }
         // Orders that come too late find the channel closed, and their lanes do without.
         drop(orders);
         process.bury(end).await;
+    }
+
+    /// Takes in what is left of what a zygote has said that ended before it was ready.
+    async fn last_words(&mut self, channel: &UnixStream) {
+        while self.ready.is_some() && channel.readable().await.is_ok() {
+            match read(channel) {
+                Ok(said) => self.read(Ok(said)),
+                Err(_) => break,
+            }
+        }
     }
 
     fn is_ready(&mut self, how: Result<(), String>) {
