@@ -103,8 +103,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults: commits gather for 10 ms, snapshots come after 64 MiB and, when one has failed, after 5 s, 64 MiB of commits stay in memory, there are no
-    /// readers, records or system tables.
+    /// The defaults: commits gather for 10 ms, snapshots come after 64 MiB and, when one has failed, again after 5 s, 64 MiB of
+    /// commits stay in memory, there are no readers, records or system tables.
     #[must_use]
     pub fn new(wal_dir: PathBuf, store: Arc<dyn ObjectStore>, prefix: object_store::path::Path, now: Now) -> Self {
         Self {

@@ -35,8 +35,9 @@ impl Unsaved {
 
     /// A snapshot has taken so many bytes.
     pub(crate) fn saved(&self, bytes: usize) {
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        // The failure goes first: who looks in between waits, and is not refused for what is over.
         *self.failure.lock() = None;
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.ended.notify_waiters();
     }
 
