@@ -25,6 +25,9 @@ pub(super) const OUTPUT_GRACE: Duration = Duration::from_secs(1);
 /// Longest line of a tool that is passed on as progress, bytes.
 pub(super) const LINE_BYTES_MAX: usize = 1 << 10;
 
+/// Bytes of a tool's output that are read at a time. Pipes give a page and more.
+pub(super) const READ_BYTES: usize = 4096;
+
 /// Bytes of each output stream of a tool that are kept, the last ones. A resolver's explanation of a
 /// conflict fits, a compiler's log does not.
 pub(super) const OUTPUT_TAIL_BYTES: usize = 8 << 10;

@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::limits::{LINE_BYTES_MAX, OUTPUT_TAIL_BYTES};
+use super::limits::{LINE_BYTES_MAX, OUTPUT_TAIL_BYTES, READ_BYTES};
 
 /// What is kept of a stream.
 #[derive(Default)]
@@ -15,7 +15,8 @@ impl Tail {
     /// Reads the stream to its end, and says each line of it on the way.
     pub(crate) async fn fill(&mut self, stream: Option<impl AsyncRead + Unpin>, say: impl Fn(&str)) {
         let Some(mut stream) = stream else { return };
-        let mut buffer = [0; 4096];
+        // Not in the future: those of a build lie in each other, and all of them on the stack of whoever polls.
+        let mut buffer = vec![0; READ_BYTES];
         let mut line = Vec::new();
         while let Ok(count @ 1..) = stream.read(&mut buffer).await {
             self.push(&buffer[..count]);

@@ -62,7 +62,7 @@ impl EnvironmentStore {
         let work = self.root().join(request);
         remove(&work).await?;
         tokio::fs::create_dir(&work).await.map_err(EnvironmentError::io("create", &work))?;
-        let resolved = self.resolve(&job, &mut self.sources(&job, &work), &held).await;
+        let resolved = Box::pin(self.resolve(&job, &mut self.sources(&job, &work), &held)).await;
         // What stays behind of a failure to remove it is a leftover, which the next start removes.
         drop(remove(&work).await);
         let lock = resolved?;
@@ -101,7 +101,7 @@ impl EnvironmentStore {
             let _held = self.lock(&request, Instant::now() + self.build_timeout()).await?;
             remove(&work).await?;
             tokio::fs::create_dir(&work).await.map_err(EnvironmentError::io("create", &work))?;
-            self.environment(&job, &lock, Some(&mut self.sources(&job, &work))).await
+            Box::pin(self.environment(&job, &lock, Some(&mut self.sources(&job, &work)))).await
         };
         let built = news.passed_on(build).await;
         drop(remove(&work).await);

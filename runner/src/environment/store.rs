@@ -247,7 +247,8 @@ impl EnvironmentStore {
         if let Some(failure) = state.last_failure.as_ref().filter(|_| failures() > failures_before) {
             return Err(failure.clone());
         }
-        match self.provide(id, interpreter, requirements, &slot.news).await {
+        // Builds are deep: in boxes, they take nothing of the stack of those who only might have to build.
+        match Box::pin(self.provide(id, interpreter, requirements, &slot.news)).await {
             Ok(environment) => {
                 let environment = Arc::new(environment);
                 state.ready = Some(Arc::clone(&environment));
@@ -298,7 +299,7 @@ impl EnvironmentStore {
         let work = self.root.join(request);
         remove(&work).await?;
         tokio::fs::create_dir(&work).await.map_err(EnvironmentError::io("create", &work))?;
-        let result = self.resolve_and_build(&job, kept, &work, &held).await;
+        let result = Box::pin(self.resolve_and_build(&job, kept, &work, &held)).await;
         // What stays behind of a failure to remove it is a leftover, which the next start removes.
         drop(remove(&work).await);
         result

@@ -270,10 +270,10 @@ impl Launched {
                     return Err(ProcessEnd::HolderKilled);
                 }
             }
-            let mut buffer = [0; 4096];
             if self.control.readable().await.is_err() {
                 return Err(ProcessEnd::HolderKilled);
             }
+            let mut buffer = [0; 4096];
             match self.control.try_io(Interest::READABLE, || receive_with(&self.control, &mut buffer)) {
                 Ok((0, _)) => return Err(ProcessEnd::HolderKilled),
                 Ok((read, listeners)) => {

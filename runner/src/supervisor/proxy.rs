@@ -45,13 +45,11 @@ pub(super) async fn serve(mut inside: TcpStream, patterns: &[HostPattern], log: 
 
 /// Everything up to the empty line, and what came along with it.
 async fn read_head(inside: &mut TcpStream) -> std::io::Result<Vec<u8>> {
-    let mut head = Vec::new();
+    let mut head = Vec::with_capacity(1024);
     loop {
-        let mut buffer = [0; 4096];
-        let read = inside.read(&mut buffer).await?;
         // The end may have begun in what was there before.
         let from = head.len().saturating_sub(3);
-        head.extend_from_slice(buffer.get(..read).unwrap_or_default());
+        let read = inside.read_buf(&mut head).await?;
         let is_whole = head.windows(4).skip(from).any(|four| four == b"\r\n\r\n");
         if is_whole || head.len() > PROXY_HEAD_BYTES_MAX {
             return Ok(head);

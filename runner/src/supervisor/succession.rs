@@ -187,7 +187,7 @@ async fn successors(
     loop {
         let next = wanted.borrow_and_update().clone();
         if let Some(next) = next.filter(|next| seat.environment().as_ref() != Some(&next.id)) {
-            match successor(&shared, &nursery, &next, &cancel).await {
+            match Box::pin(successor(&shared, &nursery, &next, &cancel)).await {
                 Ok(worker) => {
                     let environment = worker.environment.clone();
                     if let Err(mpsc::error::SendError(worker)) = arriving.send(worker).await {

@@ -16,6 +16,9 @@ use super::{Client, Output, PATIENCE, TestRunner};
 /// An interpreter that every user may use.
 const SYSTEM_PYTHON: &str = "/usr/bin/python3";
 
+/// Bytes of the stacks of the runner's threads: half of what they have otherwise, so that what grows is seen before it is too much.
+const STACK_BYTES: &str = "1048576";
+
 /// Where a runner is to live, and how.
 pub(crate) struct Setup {
     directory: TempDir,
@@ -48,7 +51,7 @@ pub(crate) fn bulkhead(arguments: &[&str]) -> Command {
 }
 
 fn cleared(mut command: Command, arguments: &[&str]) -> Command {
-    command.args(arguments).env_clear();
+    command.args(arguments).env_clear().env("RUST_MIN_STACK", STACK_BYTES);
     for name in ["PATH", "HOME", "LLVM_PROFILE_FILE"] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);

@@ -114,7 +114,7 @@ impl<'a> Sources<'a> {
             }
             let revision = lock.and_then(|lock| lock.revision(name));
             let hashes: Vec<&str> = lock.map(|lock| lock.hashes(name)).unwrap_or_default();
-            self.build(steps, installer, (name, address), (revision, &hashes)).await?;
+            Box::pin(self.build(steps, installer, (name, address), (revision, &hashes))).await?;
         }
         Ok(())
     }
@@ -141,7 +141,7 @@ impl<'a> Sources<'a> {
         let of_index = link.sha256.as_deref().map(|hash| format!("sha256:{hash}"));
         let locked: Vec<&str> = lock.map(|lock| lock.hashes(&wanted.name)).unwrap_or_default();
         let hashes = if locked.is_empty() { of_index.as_deref().into_iter().collect() } else { locked };
-        self.build(steps, installer, (&wanted.name, &link.url), (None, &hashes)).await?;
+        Box::pin(self.build(steps, installer, (&wanted.name, &link.url), (None, &hashes))).await?;
         // It is one of an index or of a directory.
         self.built.iter_mut().filter(|built| built.wheel.name == wanted.name).for_each(|built| built.address = None);
         Ok(())
@@ -196,7 +196,7 @@ impl<'a> Sources<'a> {
             work: &work,
             title: &title,
         };
-        let wheel = frontend.build(&self.wheelhouse()).await?;
+        let wheel = Box::pin(frontend.build(&self.wheelhouse())).await?;
         if wheel.name != name {
             return Err(refused(&format!("its build has made a wheel of `{}`", wheel.name)));
         }
