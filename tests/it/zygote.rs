@@ -1,6 +1,9 @@
 //! Workers that are copies of a process which has imported already.
 
-use crate::world::{TestRunner, Trigger, until_true};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::world::{Process, TestRunner, Trigger, processes_of, until_true};
 
 fn request_trigger(runner: &TestRunner, fixture: &str) -> Trigger {
     runner.fixture(&format!("{fixture}.py"));
@@ -56,6 +59,31 @@ fn one_worker_that_is_killed_takes_no_sibling_along() {
     assert_eq!(survivor.status, 200, "{}", survivor.text());
     runner.engine("p").is(200, &survivor.text());
     runner.stop_leaving_nothing();
+}
+
+#[test]
+fn whoever_loses_the_process_that_it_is_a_copy_of_is_told_so() {
+    let runner = TestRunner::start();
+    runner.create(&request_trigger(&runner, "preloaded"));
+    runner.create(&request_trigger(&runner, "neighbour"));
+    let neighbour = runner.engine("neighbour").text();
+    let before: Vec<Process> = zygotes(&runner);
+    assert_eq!(runner.engine("preloaded?how=life").status, 200);
+    let client = runner.client();
+    let waiting = std::thread::spawn(move || client.engine("preloaded?how=wait"));
+    until_true("it waits", || runner.workers("preloaded").iter().any(|worker| worker["state"] == "running"));
+    let zygote = zygotes(&runner).into_iter().find(|zygote| !before.contains(zygote)).expect("a zygote of its own");
+    kill(Pid::from_raw(zygote.pid), Signal::SIGKILL).unwrap();
+    let told =
+        "worker broke the protocol: its zygote, the process that the workers of this trigger are copies of, was killed";
+    waiting.join().unwrap().contains(500, told);
+    assert_eq!(runner.engine("preloaded?how=life").status, 200, "the next call has another one");
+    runner.engine("neighbour").is(200, &neighbour);
+    runner.stop_leaving_nothing();
+}
+
+fn zygotes(runner: &TestRunner) -> Vec<Process> {
+    processes_of(runner.root()).into_iter().filter(Process::is_zygote).collect()
 }
 
 #[test]

@@ -6,6 +6,7 @@ BEFORE = "wave" in sys.modules and "colorsys" in sys.modules
 
 import os  # noqa: E402
 import random  # noqa: E402
+import time  # noqa: E402
 import uuid  # noqa: E402
 import wave  # noqa: E402, F401
 
@@ -20,6 +21,8 @@ def process_request(influxdb3_local, query_parameters, request_headers, request_
     how = query_parameters["how"]
     if how == "die":
         os._exit(3)
+    if how == "wait":
+        time.sleep(100)
     if how == "random":
         return f"{random.random()}"
     life = os.environ.setdefault("LIFE", uuid.uuid4().hex)

@@ -79,8 +79,24 @@ pub(super) enum ProcessEnd {
     Exited { raw_status: i32, usage: Usage, memory_kills: u64 },
     /// The program never ran.
     NotStarted(String),
-    /// The holder was killed, and everything with it.
-    HolderKilled,
+    /// Whoever would have told it was killed, and everything with it.
+    KeeperKilled(Keeper),
+}
+
+/// Who knows how a process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keeper {
+    Holder,
+    Zygote,
+}
+
+impl std::fmt::Display for Keeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Holder => "holder",
+            Self::Zygote => "zygote, the process that the workers of this trigger are copies of,",
+        })
+    }
 }
 
 impl WorkerProcess {
@@ -162,13 +178,21 @@ impl WorkerProcess {
         match &mut self.tree {
             Tree::Launched(launched) => launched.report().await,
             Tree::Forked(forked) => {
-                let Some(end) = &mut forked.end else { return Err(ProcessEnd::HolderKilled) };
+                let killed = ProcessEnd::KeeperKilled(Keeper::Zygote);
+                let Some(end) = &mut forked.end else { return Err(killed) };
                 let ended = end.await;
                 forked.end = None;
-                let ForkedEnd { raw_status, usage, memory_kills } = ended.map_err(|_| ProcessEnd::HolderKilled)?;
+                let ForkedEnd { raw_status, usage, memory_kills } = ended.map_err(|_| killed)?;
                 let (killed_descendants, remaining_descendants) = (0, 0);
                 Ok(Report::Exited { raw_status, usage, killed_descendants, remaining_descendants, memory_kills })
             }
+        }
+    }
+
+    fn keeper(&self) -> Keeper {
+        match self.tree {
+            Tree::Launched(_) => Keeper::Holder,
+            Tree::Forked(_) => Keeper::Zygote,
         }
     }
 
@@ -224,7 +248,7 @@ impl WorkerProcess {
                         if let Tree::Launched(launched) = &self.tree {
                             launched.launcher.kill_holder(launched.holder);
                         }
-                        ProcessEnd::HolderKilled
+                        ProcessEnd::KeeperKilled(self.keeper())
                     }
                 }
             }
@@ -267,15 +291,15 @@ impl Launched {
                 Ok(None) => {}
                 Err(error) => {
                     tracing::warn!("holder {} of a worker: {error}", self.holder);
-                    return Err(ProcessEnd::HolderKilled);
+                    return Err(ProcessEnd::KeeperKilled(Keeper::Holder));
                 }
             }
             if self.control.readable().await.is_err() {
-                return Err(ProcessEnd::HolderKilled);
+                return Err(ProcessEnd::KeeperKilled(Keeper::Holder));
             }
             let mut buffer = [0; 4096];
             match self.control.try_io(Interest::READABLE, || receive_with(&self.control, &mut buffer)) {
-                Ok((0, _)) => return Err(ProcessEnd::HolderKilled),
+                Ok((0, _)) => return Err(ProcessEnd::KeeperKilled(Keeper::Holder)),
                 Ok((read, listeners)) => {
                     self.decoder.push(buffer.get(..read).unwrap_or_default());
                     if !listeners.is_empty() {
@@ -283,7 +307,7 @@ impl Launched {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return Err(ProcessEnd::HolderKilled),
+                Err(_) => return Err(ProcessEnd::KeeperKilled(Keeper::Holder)),
             }
         }
     }
@@ -297,7 +321,7 @@ impl Launched {
 
     /// Waits for the holder to be gone, and removes what the tree has left.
     async fn bury(&mut self, end: &ProcessEnd) {
-        if !matches!(end, ProcessEnd::HolderKilled) {
+        if !matches!(end, ProcessEnd::KeeperKilled(_)) {
             // The holder outlives its last report while killed descendants are still ending.
             let _ = timeout(KILL_REPORT_TIMEOUT, async { while self.report().await.is_ok() {} }).await;
         }

@@ -165,7 +165,7 @@ impl Worker {
                 exit => exited(exit, &verdict),
             },
             ProcessEnd::NotStarted(reason) => WorkerEnd::Start(format!("worker could not be started: {reason}")),
-            ProcessEnd::HolderKilled => WorkerEnd::Disconnected("its holder was killed".to_owned()),
+            ProcessEnd::KeeperKilled(keeper) => WorkerEnd::Disconnected(format!("its {keeper} was killed")),
         });
         spec.log.flush_dropped(None);
         report_death(&end, &tail, spec);

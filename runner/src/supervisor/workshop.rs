@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::process::{ProcessEnd, WorkerProcess};
+use super::process::{Keeper, ProcessEnd, WorkerProcess};
 use super::registry::WorkerRegistry;
 use super::watchdog::{Excess, Watchdog, kill_beyond};
 use super::{confine, free_user};
@@ -119,7 +119,9 @@ impl Workshop {
             }
             let ended = match ended {
                 Some(ended) => ended,
-                None => timeout(limits::DRAIN_TIMEOUT, process.ended()).await.unwrap_or(ProcessEnd::HolderKilled),
+                None => timeout(limits::DRAIN_TIMEOUT, process.ended())
+                    .await
+                    .unwrap_or(ProcessEnd::KeeperKilled(Keeper::Holder)),
             };
             if !all_read {
                 // Whoever could write to it is dead.
@@ -134,7 +136,7 @@ impl Workshop {
             ProcessEnd::NotStarted(_) if is_late => (None, None),
             ProcessEnd::NotStarted(reason) => return Err(failed(&reason)),
             ProcessEnd::Exited { raw_status, .. } => (Some(ExitStatus::from_raw(raw_status)), None),
-            ProcessEnd::HolderKilled => (None, Some("it was killed".to_owned())),
+            ProcessEnd::KeeperKilled(_) => (None, Some("it was killed".to_owned())),
         };
         let remark = excess.as_ref().map(too_much).or(remark.filter(|_| !is_late));
         let status = status.filter(|_| !is_late);
