@@ -3,6 +3,7 @@
 mod calls;
 mod chaos;
 mod client;
+mod damage;
 mod effects;
 mod example;
 mod host;

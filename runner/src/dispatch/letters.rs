@@ -66,9 +66,13 @@ impl DeadLetters {
     /// # Errors
     /// When there is none of this id, or the journal cannot be read.
     pub fn rows(&self, id: &str) -> Result<Vec<FeedTable>, EngineError> {
-        let rows = self.host.ledger().get(&Kind::LetterRows.named(id))?;
-        let rows = rows.ok_or_else(|| EngineError::LetterNotFound(id.to_owned()))?;
-        decode_tables(rows).map_err(|reason| EngineError::LetterUnreadable { id: id.to_owned(), reason })
+        let letter = self.get(id)?;
+        let unreadable = |reason: String| EngineError::LetterUnreadable { id: id.to_owned(), reason };
+        let rows = self.host.ledger().get(&Kind::LetterRows.named(&letter.id))?;
+        // A start has taken them out of a damaged journal.
+        let rows = rows
+            .ok_or_else(|| unreadable("they were damaged, and are in `quarantine` in the node directory".to_owned()))?;
+        decode_tables(rows).map_err(unreadable)
     }
 
     /// Removes a dead letter for good.

@@ -232,7 +232,7 @@ mod tests {
         transaction.commit().unwrap();
         drop(database);
         let error = Ledger::open(&path).unwrap_err().to_string();
-        assert!(error.ends_with("its format 7 is newer than this version of bulkhead understands (1)"), "{error}");
+        assert!(error.ends_with("its format 7 is newer than this version of bulkhead understands (2)"), "{error}");
         std::fs::write(&path, vec![7; 10_000]).unwrap();
         assert!(matches!(Ledger::open(&path), Err(StoreError::Failed { .. })));
     }

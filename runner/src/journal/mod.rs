@@ -4,10 +4,13 @@
 //! committed in the entry of the write-ahead log that holds the rows which belong to it, and reaches the file later; with a remote
 //! host it is durable in the file itself.
 
+mod damaged_file;
 mod keys;
 mod ledger;
 mod letter;
 mod progress;
+mod salvage;
+mod seal;
 mod store;
 mod tables;
 

@@ -181,6 +181,12 @@ impl TestRunner {
         self.readers = started.readers;
     }
 
+    /// Starts a stopped or killed runner again, which has to end by itself.
+    pub(crate) fn start_in_vain(&self) -> Finished {
+        assert!(self.child.is_none(), "the runner is still up");
+        self.setup.run()
+    }
+
     /// Runs the command line against this runner, with `--host` set.
     pub(crate) fn cli(&self, arguments: &[&str]) -> Finished {
         self.setup.cli(self.client.address(), arguments, "")
