@@ -70,8 +70,9 @@ impl DeadLetters {
         let unreadable = |reason: String| EngineError::LetterUnreadable { id: id.to_owned(), reason };
         let rows = self.host.ledger().get(&Kind::LetterRows.named(&letter.id))?;
         // A start has taken them out of a damaged journal.
-        let rows = rows
-            .ok_or_else(|| unreadable("they were damaged, and are in `quarantine` in the node directory".to_owned()))?;
+        let rows = rows.ok_or_else(|| {
+            unreadable("its rows were damaged, and are in `quarantine` in the node directory".to_owned())
+        })?;
         decode_tables(rows).map_err(unreadable)
     }
 

@@ -36,24 +36,11 @@ async fn stopped(signal: Signal) -> (Delegation, std::path::PathBuf) {
     (delegation, gate)
 }
 
-/// Flips a bit of everything in the journal that reads so; the file as it is then.
-fn damage(delegation: &Delegation, text: &[u8]) -> Vec<u8> {
-    let path = delegation.runner.node_dir().join("journal.redb");
-    let mut bytes = std::fs::read(&path).unwrap();
-    let places: Vec<usize> = (0..bytes.len()).filter(|place| bytes[*place..].starts_with(text)).collect();
-    assert!(!places.is_empty(), "it is in the journal");
-    for place in places {
-        bytes[place] ^= 1;
-    }
-    std::fs::write(&path, &bytes).unwrap();
-    bytes
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_batch_is_set_aside_and_told_and_all_others_arrive() {
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         let (mut delegation, gate) = stopped(signal).await;
-        let damaged = damage(&delegation, &TELLING.to_le_bytes());
+        let damaged = delegation.runner.damage_journal(&TELLING.to_le_bytes());
         delegation.runner.restart();
         make_file(&gate);
         delegation.host.until_applied(4);
@@ -80,7 +67,7 @@ async fn a_damaged_batch_is_set_aside_and_told_and_all_others_arrive() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_journal_whose_positions_are_damaged_refuses_the_start() {
     let (delegation, _) = stopped(Signal::SIGTERM).await;
-    let damaged = damage(&delegation, b"spool-head\x1fdb");
+    let damaged = delegation.runner.damage_journal(b"spool-head\x1fdb");
     let finished = delegation.runner.start_in_vain();
     assert_eq!(finished.code, Some(1), "{}", finished.stderr);
     assert!(finished.stderr.contains("journal.redb is damaged: "), "{}", finished.stderr);

@@ -208,3 +208,27 @@ fn settings_that_make_no_sense_are_refused() {
     ]);
     assert_eq!(created.code, Some(0), "{created:?}");
 }
+
+#[test]
+fn a_letter_whose_rows_a_disk_has_damaged_says_so_and_can_be_discarded() {
+    let mut runner = world(|trigger| trigger);
+    let telling = -987_654.321_f64;
+    runner.write(&format!("m v={telling} 1"));
+    runner.write("m v=-2 2");
+    until_letters(&runner, 2);
+    runner.stop();
+    runner.damage_journal(&telling.to_le_bytes());
+    runner.restart();
+    let letters = until_letters(&runner, 2);
+    let shown: Vec<_> =
+        letters.iter().map(|letter| runner.cli(&["dead-letter", "show", "--export", "lp", id(letter)])).collect();
+    let (damaged, whole) = if shown[0].code == Some(0) { (1, 0) } else { (0, 1) };
+    assert_eq!(shown[whole].stdout, "m v=-2 2\n");
+    assert_eq!(shown[damaged].code, Some(1));
+    let told = "its rows were damaged, and are in `quarantine` in the node directory";
+    assert!(shown[damaged].stderr.contains(told), "{}", shown[damaged].stderr);
+    assert!(runner.stderr().contains("the rows of 1 are lost"), "{}", runner.stderr());
+    assert_eq!(runner.cli(&["dead-letter", "discard", id(&letters[damaged])]).code, Some(0));
+    until_letters(&runner, 1);
+    runner.stop_leaving_nothing();
+}

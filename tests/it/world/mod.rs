@@ -187,6 +187,19 @@ impl TestRunner {
         self.setup.run()
     }
 
+    /// Flips a bit of everything in the journal of a stopped runner that reads so; the file as it is then.
+    pub(crate) fn damage_journal(&self, text: &[u8]) -> Vec<u8> {
+        let path = self.node_dir().join("journal.redb");
+        let mut bytes = std::fs::read(&path).unwrap();
+        let places: Vec<usize> = (0..bytes.len()).filter(|place| bytes[*place..].starts_with(text)).collect();
+        assert!(!places.is_empty(), "it is in the journal");
+        for place in places {
+            bytes[place] ^= 1;
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        bytes
+    }
+
     /// Runs the command line against this runner, with `--host` set.
     pub(crate) fn cli(&self, arguments: &[&str]) -> Finished {
         self.setup.cli(self.client.address(), arguments, "")
