@@ -1,7 +1,7 @@
-"""Lists directories of the host.
+"""Lists directories of the host. In a root of its own it sees what that was made of: those on the way to the interpreter.
 
 expect one of: PermissionError|FileNotFoundError
-without landlock: done done FileNotFoundError done
+without landlock one of: done|FileNotFoundError
 """
 
 import os

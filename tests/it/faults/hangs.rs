@@ -27,10 +27,11 @@ fn a_loop_that_ignores_its_cancellation_is_killed() {
 #[test]
 fn a_plugin_that_never_stops_talking_meets_its_deadline() {
     let world = World::new(&[]);
-    world.create(&world.request_trigger("chatter").setting("timeout", json!("500ms")));
+    // Also on a busy machine it has said more than it may by then.
+    world.create(&world.request_trigger("chatter").setting("timeout", json!("3s")));
     let begun = Instant::now();
-    world.engine("chatter").is(504, r#"{"error":"plugin ran longer than its timeout of 500ms"}"#);
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    world.engine("chatter").is(504, r#"{"error":"plugin ran longer than its timeout of 3s"}"#);
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     until_gone(&pid(&world, "chatter"));
     world.until_logged("chatter", "log lines dropped: the limit `log_lines_per_second` is 1000");
     world.ends_well();
