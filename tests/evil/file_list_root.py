@@ -1,4 +1,4 @@
-"""Lists directories of the host. In a root of its own it sees what that was made of: those on the way to the interpreter.
+"""Lists directories of the host. A root of its own has those on the way to the interpreter.
 
 expect one of: PermissionError|FileNotFoundError
 without landlock one of: done|FileNotFoundError
