@@ -113,7 +113,8 @@ fn beyond_its_limit_the_journal_drops_the_oldest_loudly_and_only_for_those_behin
         if rows.len() == 1 { Ok(()) } else { Err(format!("{:?}", runner.logs("gated"))) }
     });
     assert!(runner.count("through") < 1202);
-    assert!(metric(&runner, "bulkhead_undelivered_commits_total ").unwrap() > 10.0);
+    // One of those that were dropped is the batch that the trigger had in hand.
+    assert!(metric(&runner, "bulkhead_undelivered_commits_total ").unwrap() >= 10.0);
 }
 
 #[test]
