@@ -15,7 +15,7 @@ use redb::{Builder, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use super::damaged_file::open;
 use super::keys::Kind;
 use super::seal::{Broken, check};
-use super::store::{APPLIED_KEY, CACHE_BYTES, FORMAT, FORMAT_KEY, META, RECORDS};
+use super::store::{APPLIED_KEY, APPLIED_TURNED_KEY, CACHE_BYTES, FORMAT, FORMAT_KEY, META, RECORDS};
 use crate::limits;
 
 /// Directory of damaged files, beside the journal.
@@ -36,20 +36,36 @@ struct Found {
     damaged: Vec<String>,
 }
 
+/// Why nothing could be done.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unsalvaged {
+    /// Something is damaged that cannot be missed.
+    Damaged(String),
+    /// There is no room, or the file system fails otherwise; later it may go.
+    Failed(String),
+}
+
 /// Replaces a damaged file by one without the rows that are damaged, and keeps the damaged one.
 ///
 /// # Errors
 /// Why that cannot be done. Then everything is as it was.
-pub(super) fn salvage(path: &Path) -> Result<(), String> {
-    let new = path.with_extension("redb.new");
+pub(super) fn salvage(path: &Path) -> Result<(), Unsalvaged> {
     // The database may panic over a file that it did not write itself.
     let panicked = |_| "it is damaged in its structure".to_owned();
-    let found = catch_unwind(|| look(path)).map_err(panicked).flatten()?;
-    catch_unwind(|| copy(path, &new)).map_err(panicked).flatten()?;
-    let failed = |error: io::Error| format!("the damaged file could not be set aside: {error}");
-    let kept = set_aside(path).map_err(failed)?;
-    // From one moment to the next: a start never finds a node without a journal.
-    fs::rename(&new, path).and_then(|()| sync_directory(path)).map_err(failed)?;
+    let found = catch_unwind(|| look(path)).map_err(panicked).flatten().map_err(Unsalvaged::Damaged)?;
+    let new = path.with_extension("redb.new");
+    let replaced = catch_unwind(|| copy(path, &new)).map_err(panicked).flatten().and_then(|()| {
+        let failed = |error: io::Error| format!("the damaged file could not be set aside: {error}");
+        let kept = set_aside(path).map_err(failed)?;
+        // From one moment to the next: a start never finds a node without a journal.
+        fs::rename(&new, path).and_then(|()| sync_directory(path)).map_err(failed)?;
+        Ok(kept)
+    });
+    let kept = replaced.map_err(|reason| {
+        // It may not be there, and the next try begins with removing it.
+        let _ = fs::remove_file(&new);
+        Unsalvaged::Failed(reason)
+    })?;
     tracing::error!(
         "journal {}: it was damaged and is in `{}` as it was found; {} records are good, the rows of {} are lost",
         path.display(),
@@ -75,6 +91,11 @@ fn look(path: &Path) -> Result<Found, String> {
         let format = transaction.open_table(META)?.get(FORMAT_KEY)?.map(|value| value.value());
         if format != Some(FORMAT) {
             return Ok(Err("its version is not known".to_owned()));
+        }
+        let meta = transaction.open_table(META)?;
+        let [applied, turned] = [meta.get(APPLIED_KEY)?, meta.get(APPLIED_TURNED_KEY)?];
+        if applied.map(|value| value.value()) != turned.map(|value| !value.value()) {
+            return Ok(Err("how much of the host's log it holds is damaged".to_owned()));
         }
         let records = transaction.open_table(RECORDS)?;
         let (mut found, mut last) = (Found { good: 0, damaged: Vec::new() }, None);
@@ -143,6 +164,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), String> {
             meta.insert(FORMAT_KEY, FORMAT)?;
             if let Some(applied) = source.open_table(META)?.get(APPLIED_KEY)? {
                 meta.insert(APPLIED_KEY, applied.value())?;
+                meta.insert(APPLIED_TURNED_KEY, !applied.value())?;
             }
         }
         transaction.commit()?;
@@ -163,8 +185,8 @@ fn set_aside(path: &Path) -> io::Result<PathBuf> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
             // Not every file system knows second names.
             Err(_) => {
-                fs::copy(path, &kept)?;
-                File::open(&kept)?.sync_all()?;
+                let copied = fs::copy(path, &kept).and_then(|_| File::open(&kept)?.sync_all());
+                copied.inspect_err(|_| drop(fs::remove_file(&kept)))?;
             }
         }
         sync_directory(&kept)?;
@@ -189,6 +211,9 @@ mod tests {
     use super::*;
     use crate::trigger::TriggerId;
 
+    /// The place in the host's log; a text, so that it can be found.
+    const PLACE: u64 = u64::from_le_bytes(*b"a place!");
+
     /// Key of the record that was written last.
     const LAST_KEY: &str = "z";
 
@@ -206,12 +231,12 @@ mod tests {
             records.insert(Kind::LetterRows.named(&format!("l{number}")), Bytes::from(rows));
         }
         let ledger = Ledger::open(&path).unwrap();
-        ledger.apply(7, records.iter().map(|(key, value)| Record::set(key.clone(), value.clone())));
+        ledger.apply(PLACE, records.iter().map(|(key, value)| Record::set(key.clone(), value.clone())));
         ledger.sync().unwrap();
         // After a crash a damaged page of the last write is taken for one that the crash has torn, and the write is undone.
         for key in ["y", LAST_KEY] {
             records.insert(key.to_owned(), Bytes::from_static(b"later"));
-            ledger.apply(7, [Record::set(key.to_owned(), "later")]);
+            ledger.apply(PLACE, [Record::set(key.to_owned(), "later")]);
             ledger.sync().unwrap();
         }
         let as_of_a_crash = fs::read(&path).unwrap();
@@ -254,10 +279,10 @@ mod tests {
             let lost: Vec<String> = records.keys().filter(|key| ledger.get(key).unwrap().is_none()).cloned().collect();
             assert!(lost.len() == 1 && is_rows(&lost[0]), "{lost:?}");
             records.remove(&lost[0]);
-            assert_eq!((all(&ledger), ledger.durable()), (records.clone(), Some(7)));
+            assert_eq!((all(&ledger), ledger.durable()), (records.clone(), Some(PLACE)));
             let kept = directory.path().join(format!("quarantine/journal-{turn}.redb"));
             assert!(fs::read(kept).unwrap() == damaged, "as it was found");
-            ledger.apply(7, [Record::set("new".to_owned(), "record")]);
+            ledger.apply(PLACE, [Record::set("new".to_owned(), "record")]);
             ledger.sync().unwrap();
             records.insert("new".to_owned(), Bytes::from_static(b"record"));
         }
@@ -266,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_start_without_positions_is_refused_and_changes_nothing() {
-        for (text, is_closed) in [("position 3", true), ("position 3", false), ("t3", true)] {
+        for (text, is_closed) in [("position 3", true), ("position 3", false), ("t3", true), ("a place!", true)] {
             let (directory, path, _) = journal(is_closed);
             let damaged = flip(&path, place(&path, text));
             let error = Ledger::open(&path).unwrap_err();
@@ -311,6 +336,7 @@ mod tests {
             };
             went_on += 1;
             let found = all(&ledger);
+            assert_eq!(ledger.durable(), Some(PLACE), "byte {used}");
             assert!(found.iter().all(|(key, value)| records.get(key) == Some(value)), "byte {used}");
             let may_be_missing = |key: &str| is_rows(key) || (key == LAST_KEY && !is_closed);
             assert!(records.keys().all(|key| may_be_missing(key) || found.contains_key(key)), "byte {used}");
@@ -337,6 +363,18 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_that_takes_no_new_file_is_a_reason_to_try_again_and_changes_nothing() {
+        let (directory, path, _) = journal(true);
+        let damaged = flip(&path, place(&path, "rows 2 rows 2 "));
+        fs::write(directory.path().join(DIRECTORY), "not a directory").unwrap();
+        let error = Ledger::open(&path).unwrap_err().to_string();
+        assert!(error.contains("can be had, but the damaged file could not be set aside: "), "{error}");
+        assert!(fs::read(&path).unwrap() == damaged && !path.with_extension("redb.new").exists());
+        fs::remove_file(directory.path().join(DIRECTORY)).unwrap();
+        Ledger::open(&path).unwrap();
+    }
+
+    #[test]
     fn values_without_checksums_get_them() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("journal.redb");
@@ -358,5 +396,6 @@ mod tests {
             assert_eq!((all(&ledger).len(), ledger.durable()), (200, Some(5)));
             assert_eq!(ledger.get("key77").unwrap().unwrap(), "value77");
         }
+        assert_eq!(look(&path), Ok(Found { good: 200, damaged: Vec::new() }));
     }
 }

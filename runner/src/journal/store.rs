@@ -7,7 +7,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 
-use super::salvage::{salvage, shown};
+use super::salvage::{Unsalvaged, salvage, shown};
 use super::seal::{seal, unseal};
 
 pub(super) const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
@@ -17,6 +17,8 @@ pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("me
 pub(super) const FORMAT_KEY: &str = "format";
 /// Key in [`META`]: see [`Store::applied`].
 pub(super) const APPLIED_KEY: &str = "applied";
+/// Key in [`META`]: the same with every bit turned, by which a damaged one is known.
+pub(super) const APPLIED_TURNED_KEY: &str = "applied-turned";
 /// The version that is written, and the newest that is read.
 pub(super) const FORMAT: u64 = 2;
 /// The version whose values have no checksums.
@@ -84,11 +86,14 @@ impl Store {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let store = Self { path: path.to_owned(), database: Mutex::new(None) };
         if let Err(redb::Error::Corrupted(reason)) = store.handle() {
-            let damaged = |why: String| StoreError::Damaged {
-                path: path.display().to_string(),
-                reason: format!("{why} ({reason})"),
-            };
-            salvage(path).map_err(damaged)?;
+            let shown = path.display().to_string();
+            salvage(path).map_err(|error| match error {
+                Unsalvaged::Damaged(why) => StoreError::Damaged { path: shown, reason: format!("{why} ({reason})") },
+                Unsalvaged::Failed(why) => StoreError::Failed {
+                    path: shown,
+                    reason: format!("it is damaged ({reason}); what is good of it can be had, but {why}"),
+                },
+            })?;
         }
         let found = store.with(|database| {
             let transaction = database.begin_write()?;
@@ -136,7 +141,9 @@ impl Store {
                         None => records.remove(key.as_str())?,
                     };
                 }
-                transaction.open_table(META)?.insert(APPLIED_KEY, applied)?;
+                let mut meta = transaction.open_table(META)?;
+                meta.insert(APPLIED_KEY, applied)?;
+                meta.insert(APPLIED_TURNED_KEY, !applied)?;
             }
             transaction.commit()?;
             Ok(())
@@ -203,6 +210,12 @@ impl Store {
 
 /// Gives every value its checksums.
 fn add_checksums(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+    let mut meta = transaction.open_table(META)?;
+    let applied = meta.get(APPLIED_KEY)?.map(|value| value.value());
+    if let Some(applied) = applied {
+        meta.insert(APPLIED_TURNED_KEY, !applied)?;
+    }
+    drop(meta);
     let mut records = transaction.open_table(RECORDS)?;
     let mut from = String::new();
     loop {
